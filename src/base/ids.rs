@@ -1,0 +1,197 @@
+//! Ids and measures: a number with a meaning has a type.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The identity of a broker node, drawn at random when its data directory is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NodeId(pub u128);
+
+/// The identity of a topic: random, never reused, the name of its directory on disk (32 hex digits).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TopicId(pub u128);
+
+/// A partition's number inside its topic, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PartitionNo(pub u32);
+
+/// The position of one record in its partition: dense, from 0, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Offset(pub u64);
+
+/// A data core of this broker, counted from 0 (not the number of a CPU).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct CoreId(pub u16);
+
+/// Milliseconds since the Unix epoch, as record batches carry them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TimestampMs(pub i64);
+
+/// One partition of one topic: what files, journal records and requests are addressed by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PartitionKey {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition inside it.
+    pub partition: PartitionNo,
+}
+
+/// What an acknowledgement promises (DESIGN 5). Ordered: a later level promises more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum AckLevel {
+    /// Nothing: answered on receipt.
+    None,
+    /// The bytes survive the death of the process (kill -9).
+    Written,
+    /// The bytes survive the loss of power.
+    Synced,
+}
+
+impl PartitionKey {
+    /// Names a partition.
+    pub fn new(topic: TopicId, partition: PartitionNo) -> Self {
+        Self { topic, partition }
+    }
+
+    /// The core that owns this partition when `cores` cores run: spreads a topic's partitions round robin, and starts
+    /// different topics at different cores. Needs no state, so the number of cores may change between starts.
+    pub fn core(self, cores: u16) -> CoreId {
+        assert!(cores > 0);
+        let start = self.topic.0 % u128::from(cores);
+        CoreId(((start + u128::from(self.partition.0)) % u128::from(cores)) as u16)
+    }
+}
+
+impl Offset {
+    /// This offset moved on by `count` records.
+    pub fn plus(self, count: u64) -> Self {
+        Self(
+            self.0
+                .checked_add(count)
+                .expect("2^64 records do not fit on any disk"),
+        )
+    }
+}
+
+impl AckLevel {
+    /// The number that stands for this level on disk and on the native wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Written => 1,
+            Self::Synced => 2,
+        }
+    }
+
+    /// The level that a code stands for, if any.
+    pub fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::None),
+            1 => Some(Self::Written),
+            2 => Some(Self::Synced),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for TopicId {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what `Display` writes: hex digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(text, 16).map(Self)
+    }
+}
+
+impl fmt::Display for PartitionNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+impl fmt::Display for AckLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Written => "written",
+            Self::Synced => "synced",
+        })
+    }
+}
+
+impl FromStr for AckLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "written" => Ok(Self::Written),
+            "synced" => Ok(Self::Synced),
+            other => Err(format!(
+                "unknown ack level {other:?}: use none, written or synced"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_of_a_topic_spread_over_all_cores() {
+        for cores in 1..9u16 {
+            let owners: std::collections::BTreeSet<_> = (0..u32::from(cores))
+                .map(|p| PartitionKey::new(TopicId(u128::MAX), PartitionNo(p)).core(cores))
+                .collect();
+            assert_eq!(owners.len(), usize::from(cores));
+        }
+    }
+
+    #[test]
+    fn levels_round_trip_and_order() {
+        for level in [AckLevel::None, AckLevel::Written, AckLevel::Synced] {
+            assert_eq!(AckLevel::from_code(level.code()), Some(level));
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        assert!(AckLevel::None < AckLevel::Written && AckLevel::Written < AckLevel::Synced);
+        assert_eq!(AckLevel::from_code(3), None);
+    }
+
+    #[test]
+    fn topic_ids_print_as_fixed_width_hex() {
+        let id = TopicId(0xab);
+        assert_eq!(id.to_string().len(), 32);
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+}

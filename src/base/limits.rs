@@ -1,0 +1,77 @@
+//! Every limit, with its arithmetic. A limit that depends on another says so in an assertion beside it.
+
+/// The block of direct I/O and of every on-disk unit of ours, in bytes.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// The longest topic name, in bytes (as Kafka has it).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// The most partitions that one topic may have.
+pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;
+
+/// The most topics that one node holds.
+pub const TOPICS_MAX: usize = 100_000;
+
+/// The largest record batch that is accepted, in bytes, header included. A record of 1 MiB and its framing fit well.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// The largest header of a native frame, in bytes.
+pub const FRAME_HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// The largest body of a native frame, in bytes: a request may carry several batches.
+pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(FRAME_BODY_BYTES_MAX >= BATCH_BYTES_MAX);
+
+/// The most bytes that one fetch answers with.
+pub const FETCH_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(FETCH_BYTES_MAX <= FRAME_BODY_BYTES_MAX);
+const _: () = assert!(FETCH_BYTES_MAX >= BATCH_BYTES_MAX);
+
+/// The most partitions that one produce or fetch request names.
+pub const REQUEST_PARTITIONS_MAX: usize = 1_024;
+
+/// The longest that a fetch may wait for data, in milliseconds.
+pub const FETCH_WAIT_MS_MAX: u64 = 60_000;
+
+/// The smallest and the largest append chunk of a partition, in bytes: a chunk is what one direct write carries.
+pub const CHUNK_BYTES_MIN: usize = 16 << 10;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(
+    CHUNK_BYTES_MIN.is_multiple_of(BLOCK_BYTES) && CHUNK_BYTES_MAX.is_multiple_of(BLOCK_BYTES)
+);
+
+/// From this many pending bytes on, a partition's whole blocks go straight to its segment; below, they go inline into
+/// the journal.
+pub const DIRECT_BYTES_MIN: usize = 64 << 10;
+
+/// The largest journal entry, in bytes, header and padding included.
+pub const JOURNAL_ENTRY_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(JOURNAL_ENTRY_BYTES_MAX > DIRECT_BYTES_MIN + 2 * BLOCK_BYTES);
+
+/// The size of one journal file, in bytes: zero-filled once, then recycled.
+pub const JOURNAL_FILE_BYTES: u64 = if cfg!(test) { 4 << 20 } else { 64 << 20 };
+const _: () = assert!(JOURNAL_FILE_BYTES >= 4 * JOURNAL_ENTRY_BYTES_MAX as u64);
+
+/// How many commit cycles may be in flight at once.
+pub const CYCLES_IN_FLIGHT_MAX: usize = 8;
+
+/// The smallest and the largest segment that a topic may ask for, in bytes, and what it gets unasked.
+pub const SEGMENT_BYTES_MIN: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
+/// See [`SEGMENT_BYTES_MIN`].
+pub const SEGMENT_BYTES_MAX: u64 = 16 << 30;
+/// See [`SEGMENT_BYTES_MIN`].
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
+const _: () = assert!(
+    SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
+);
+
+/// One sparse index entry is kept for about this many bytes of a segment.
+pub const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
+
+/// Bytes that a core may hold appended but not yet written: past it, the core stops reading sockets.
+pub const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
+const _: () = assert!(UNWRITTEN_BYTES_MAX >= 2 * FRAME_BODY_BYTES_MAX);
+
+/// How far a record's timestamp may be from what a signed 64-bit millisecond count can hold: nothing is refused.
+pub const RECORDS_PER_BATCH_MAX: u32 = i32::MAX as u32;

@@ -1,0 +1,19 @@
+//! base: the nouns that every room shares.
+//!
+//! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
+//! a seeded random generator.
+//! May import: std, bytes, zerocopy, crc-fast, crc32fast, thiserror.
+//! Must not know: any other room.
+//!
+//! Invariants: everything here is synchronous and deterministic; a view that exists has been checked.
+
+pub mod batch;
+pub mod checksum;
+pub mod ids;
+pub mod limits;
+pub mod prng;
+pub mod record;
+pub mod varint;
+
+pub use batch::{BatchError, RecordBatch};
+pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};

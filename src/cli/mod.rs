@@ -1,0 +1,3 @@
+//! cli: the command line: parses arguments, wires rooms, prints.
+//!
+//! May import: all. Holds no logic of the broker.

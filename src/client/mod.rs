@@ -1,0 +1,4 @@
+//! client: the native client: a sans-IO session and its drivers.
+//!
+//! May import: base, io, protocol/native.
+//! Must not know: the broker's rooms.

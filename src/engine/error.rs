@@ -1,0 +1,49 @@
+//! Why the engine refuses: a variant per decision that a client can take. Wire codes live in the protocols.
+
+use crate::base::Offset;
+use thiserror::Error;
+
+/// A refusal. `Display` is one line for a person: the cause and the remedy.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum EngineError {
+    /// No topic of that name or id.
+    #[error("unknown topic {0}: create it with `millrace topic create`")]
+    UnknownTopic(String),
+    /// The topic has fewer partitions.
+    #[error("topic has no partition {0}")]
+    UnknownPartition(u32),
+    /// The name is taken.
+    #[error("topic {0} exists already")]
+    TopicExists(String),
+    /// A name, count or setting outside its limits.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The batch failed a check.
+    #[error("record batch refused: {0}")]
+    BadBatch(crate::base::BatchError),
+    /// The offset is outside what the partition holds.
+    #[error("offset {asked} is outside {log_start} to {high_watermark}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        asked: Offset,
+        /// First readable.
+        log_start: Offset,
+        /// After the last readable.
+        high_watermark: Offset,
+    },
+    /// The disk is full: nothing was appended; reads and deletes work.
+    #[error("disk is full: free space or delete topics, produce goes on by itself")]
+    DiskFull,
+    /// The partition is damaged and was refused at start.
+    #[error("partition is damaged: {0}")]
+    Damaged(String),
+    /// A write or a sync failed. Whether the records are stored is unknown until the broker was restarted.
+    #[error("storage failed, the outcome is unknown: {0}")]
+    StorageFailed(String),
+    /// The broker is stopping; nothing was appended.
+    #[error("broker is stopping")]
+    Stopping,
+    /// Too much is in flight; nothing was appended; try again.
+    #[error("broker is overloaded: {0}")]
+    Overloaded(&'static str),
+}

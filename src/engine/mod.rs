@@ -1,0 +1,83 @@
+//! engine: the bridge between the front tower (net, protocols) and the back tower (shard, log).
+//!
+//! Does: the trait [`Engine`] and the plain data that crosses it: what any protocol asks, what any shard answers.
+//! May import: base.
+//! Must not know: who implements it, which wire asked, sockets, files.
+//!
+//! ```text
+//!   protocol ──decodes──> net/connection ──[Engine]──> shard ──> partition, log
+//! ```
+//! Invariants:
+//! - `produce` takes its bytes before it returns (one copy, into the append buffer), so a receive buffer is free again.
+//! - Tickets settle in the order that the log acknowledges; a ticket may be awaited at any later time, once.
+//! - The caller owns the reply buffers of the hot calls; they are cleared, not reallocated.
+
+mod error;
+mod types;
+
+pub use error::EngineError;
+pub use types::{
+    Body, CoreAddress, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
+    OffsetQuery, Part, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
+};
+
+use crate::base::{AckLevel, PartitionKey, TimestampMs};
+use std::future::Future;
+
+/// What a shard offers to whoever speaks a protocol. One value per core, cheap to clone.
+pub trait Engine: Clone + 'static {
+    /// A piece of the hot tail in memory.
+    type Chunk: AsRef<[u8]> + Clone + 'static;
+    /// A file that spans are sent from.
+    type Source: Clone + 'static;
+    /// A produce that was handed in and not yet answered.
+    type Ticket: 'static;
+
+    /// Waits until this core may take more bytes. To be awaited before a socket is read, never between `produce` calls.
+    fn room(&self) -> impl Future<Output = ()>;
+
+    /// Checks and appends the record batches in `batches` (one or more, back to back): all of them, or none if any is
+    /// refused. Copies before it returns.
+    fn produce(&self, to: PartitionKey, level: AckLevel, batches: &[u8]) -> Self::Ticket;
+
+    /// Whether [`Engine::produced`] would answer at once.
+    fn is_settled(&self, ticket: &Self::Ticket) -> bool;
+
+    /// The answer to a produce, once its level is reached.
+    fn produced(&self, ticket: Self::Ticket)
+    -> impl Future<Output = Result<Produced, EngineError>>;
+
+    /// Reads from one or more partitions; waits up to the request's time until its minimum of bytes is there. Fills
+    /// `reply` with one entry per partition asked, in the same order.
+    fn fetch(
+        &self,
+        request: &FetchRequest,
+        reply: &mut Vec<FetchedPartition<Self::Chunk, Self::Source>>,
+    ) -> impl Future<Output = ()>;
+
+    /// The offset that a query stands for, and the timestamp found where one was searched.
+    fn list_offset(
+        &self,
+        of: PartitionKey,
+        query: OffsetQuery,
+    ) -> impl Future<Output = Result<(crate::base::Offset, Option<TimestampMs>), EngineError>>;
+
+    /// The cores of this broker and where each listens, by core number.
+    fn cores(&self) -> Vec<CoreAddress>;
+
+    /// The topics asked for (all, where `which` is `None`), in the order of their names or as asked.
+    fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>>;
+
+    /// Makes a topic; durable when it returns.
+    fn create_topic(&self, topic: NewTopic)
+    -> impl Future<Output = Result<TopicInfo, EngineError>>;
+
+    /// Deletes a topic and its records; durable when it returns.
+    fn delete_topic(&self, topic: DeleteTopic) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// State of each partition of a topic, by partition number.
+    fn describe_topic(
+        &self,
+        topic: TopicRef,
+    ) -> impl Future<Output = Result<(TopicInfo, Vec<PartitionInfo>), EngineError>>;
+}

@@ -1,0 +1,208 @@
+//! The plain data that crosses the bridge.
+
+use crate::base::{AckLevel, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
+use crate::engine::EngineError;
+use std::time::Duration;
+
+/// How a client names a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TopicRef {
+    /// By its name.
+    Name(String),
+    /// By its id.
+    Id(TopicId),
+}
+
+/// What a topic is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicSettings {
+    /// The level that records must reach before anybody may read them; also the level of acks unless a producer asks
+    /// otherwise. `Written` or `Synced`.
+    pub ack: AckLevel,
+    /// A segment is sealed when it would grow past this many bytes.
+    pub segment_bytes: u64,
+    /// A segment is sealed when its first record is this old, in milliseconds.
+    pub segment_ms: u64,
+}
+
+/// A topic to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewTopic {
+    /// 1-249 of `[A-Za-z0-9._-]`.
+    pub name: String,
+    /// At least 1.
+    pub partitions: u32,
+    /// Its settings.
+    pub settings: TopicSettings,
+}
+
+/// A topic to be deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeleteTopic {
+    /// Which.
+    pub topic: TopicRef,
+}
+
+/// A topic as the catalog has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicInfo {
+    /// Its identity.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Its settings.
+    pub settings: TopicSettings,
+    /// The core that owns each partition, by partition number.
+    pub owners: Vec<CoreId>,
+}
+
+/// Where a core listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreAddress {
+    /// The core.
+    pub core: CoreId,
+    /// Host or address as clients should dial it.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// The state of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PartitionInfo {
+    /// The core that owns it.
+    pub core: CoreId,
+    /// The first offset that can be read.
+    pub log_start: Offset,
+    /// The offset after the last record that can be read.
+    pub high_watermark: Offset,
+    /// The offset that the next record gets.
+    pub next_offset: Offset,
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u32,
+}
+
+/// The answer to a produce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Produced {
+    /// The offset of the first record of the first batch.
+    pub base_offset: Offset,
+    /// The first offset of the partition at that time.
+    pub log_start: Offset,
+}
+
+/// What is wanted from one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FetchPartition {
+    /// Which.
+    pub key: PartitionKey,
+    /// The offset of the first record wanted.
+    pub from: Offset,
+    /// At most about this many bytes, but always the first batch whole.
+    pub bytes_max: u32,
+}
+
+/// A fetch over one or more partitions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FetchRequest {
+    /// What is wanted from each.
+    pub partitions: Vec<FetchPartition>,
+    /// Answer as soon as this many bytes are there …
+    pub bytes_min: u32,
+    /// … or this time has passed.
+    pub wait_max: Duration,
+    /// At most about this many bytes in all, but always one batch if there is any.
+    pub bytes_max: u32,
+}
+
+/// Record batches as pieces of memory and of files, in order; the pieces' bytes back to back are the batches.
+#[derive(Clone, Debug)]
+pub struct Body<C, S> {
+    /// The pieces.
+    pub parts: Vec<Part<C, S>>,
+    /// Their bytes in all.
+    pub bytes: u64,
+}
+
+/// A piece of a body.
+#[derive(Clone, Debug)]
+pub enum Part<C, S> {
+    /// `chunk[from..until]` of the hot tail.
+    Memory {
+        /// The chunk.
+        chunk: C,
+        /// First byte.
+        from: usize,
+        /// The byte after the last.
+        until: usize,
+    },
+    /// Bytes that were copied, from another core.
+    Copied(bytes::Bytes),
+    /// A span of a file.
+    File {
+        /// The file.
+        source: S,
+        /// Position of the first byte.
+        position: u64,
+        /// How many.
+        bytes: u64,
+    },
+}
+
+impl<C, S> Default for Body<C, S> {
+    fn default() -> Self {
+        Self {
+            parts: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<C, S> Body<C, S> {
+    /// Adds a piece.
+    pub fn push(&mut self, part: Part<C, S>) {
+        self.bytes += match &part {
+            Part::Memory { from, until, .. } => (until - from) as u64,
+            Part::Copied(bytes) => bytes.len() as u64,
+            Part::File { bytes, .. } => *bytes,
+        };
+        self.parts.push(part);
+    }
+
+    /// Forgets the pieces and keeps the list's memory.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.bytes = 0;
+    }
+}
+
+/// The answer for one partition of a fetch.
+#[derive(Clone, Debug)]
+pub struct FetchedPartition<C, S> {
+    /// Which.
+    pub key: PartitionKey,
+    /// What went wrong, if anything.
+    pub error: Option<EngineError>,
+    /// The offset after the last record that can be read.
+    pub high_watermark: Offset,
+    /// The first offset that can be read.
+    pub log_start: Offset,
+    /// Whole record batches, except that the first may begin before the offset asked for (skip records below it). All
+    /// offsets from the one asked for up to the body's end are there.
+    pub body: Body<C, S>,
+}
+
+/// Which offset is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OffsetQuery {
+    /// The first that can be read.
+    Earliest,
+    /// The one after the last that can be read.
+    Latest,
+    /// The first record whose timestamp is at least this; the latest offset, without a timestamp, if there is none.
+    AtTime(TimestampMs),
+}
