@@ -8,6 +8,7 @@
 //! Invariants: everything here is synchronous and deterministic; a view that exists has been checked.
 
 pub mod batch;
+pub mod body;
 pub mod checksum;
 pub mod ids;
 pub mod limits;
@@ -16,4 +17,5 @@ pub mod record;
 pub mod varint;
 
 pub use batch::{BatchError, RecordBatch};
+pub use body::{Body, Part};
 pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};

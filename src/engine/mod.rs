@@ -17,8 +17,8 @@ mod types;
 
 pub use error::EngineError;
 pub use types::{
-    Body, CoreAddress, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
-    OffsetQuery, Part, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
+    CoreAddress, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
+    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
 use crate::base::{AckLevel, PartitionKey, TimestampMs};

@@ -1,6 +1,6 @@
 //! The plain data that crosses the bridge.
 
-use crate::base::{AckLevel, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
+use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
 use crate::engine::EngineError;
 use std::time::Duration;
 
@@ -117,67 +117,6 @@ pub struct FetchRequest {
     pub wait_max: Duration,
     /// At most about this many bytes in all, but always one batch if there is any.
     pub bytes_max: u32,
-}
-
-/// Record batches as pieces of memory and of files, in order; the pieces' bytes back to back are the batches.
-#[derive(Clone, Debug)]
-pub struct Body<C, S> {
-    /// The pieces.
-    pub parts: Vec<Part<C, S>>,
-    /// Their bytes in all.
-    pub bytes: u64,
-}
-
-/// A piece of a body.
-#[derive(Clone, Debug)]
-pub enum Part<C, S> {
-    /// `chunk[from..until]` of the hot tail.
-    Memory {
-        /// The chunk.
-        chunk: C,
-        /// First byte.
-        from: usize,
-        /// The byte after the last.
-        until: usize,
-    },
-    /// Bytes that were copied, from another core.
-    Copied(bytes::Bytes),
-    /// A span of a file.
-    File {
-        /// The file.
-        source: S,
-        /// Position of the first byte.
-        position: u64,
-        /// How many.
-        bytes: u64,
-    },
-}
-
-impl<C, S> Default for Body<C, S> {
-    fn default() -> Self {
-        Self {
-            parts: Vec::new(),
-            bytes: 0,
-        }
-    }
-}
-
-impl<C, S> Body<C, S> {
-    /// Adds a piece.
-    pub fn push(&mut self, part: Part<C, S>) {
-        self.bytes += match &part {
-            Part::Memory { from, until, .. } => (until - from) as u64,
-            Part::Copied(bytes) => bytes.len() as u64,
-            Part::File { bytes, .. } => *bytes,
-        };
-        self.parts.push(part);
-    }
-
-    /// Forgets the pieces and keeps the list's memory.
-    pub fn clear(&mut self) {
-        self.parts.clear();
-        self.bytes = 0;
-    }
 }
 
 /// The answer for one partition of a fetch.
