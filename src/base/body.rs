@@ -1,0 +1,114 @@
+//! A body of record batches as pieces of memory and of files: what a read yields and what a fetch sends.
+
+/// Record batches as pieces, in order; the pieces' bytes back to back are the batches. Owned by the caller of a read
+/// and reused: after warm-up, filling it allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Body<C, S> {
+    /// The pieces.
+    pub parts: Vec<Part<C, S>>,
+    /// What [`Part::Copied`] refers to.
+    pub copied: Vec<u8>,
+    /// The pieces' bytes in all.
+    pub bytes: u64,
+}
+
+/// A piece of a [`Body`].
+#[derive(Clone, Debug)]
+pub enum Part<C, S> {
+    /// `chunk[from..until]` of the hot tail, shared.
+    Memory {
+        /// The chunk.
+        chunk: C,
+        /// First byte.
+        from: usize,
+        /// The byte after the last.
+        until: usize,
+    },
+    /// `copied[from..until]` of the body itself: bytes of the open tail block, or from another core.
+    Copied {
+        /// First byte.
+        from: usize,
+        /// The byte after the last.
+        until: usize,
+    },
+    /// A span of a file.
+    File {
+        /// The file.
+        source: S,
+        /// Position of the first byte.
+        position: u64,
+        /// How many.
+        bytes: u64,
+    },
+}
+
+impl<C, S> Default for Body<C, S> {
+    fn default() -> Self {
+        Self {
+            parts: Vec::new(),
+            copied: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<C, S> Body<C, S> {
+    /// Adds `chunk[from..until]`.
+    pub fn push_memory(&mut self, chunk: C, from: usize, until: usize) {
+        assert!(from < until);
+        self.bytes += (until - from) as u64;
+        self.parts.push(Part::Memory { chunk, from, until });
+    }
+
+    /// Adds a copy of `bytes`.
+    pub fn push_copy(&mut self, bytes: &[u8]) {
+        assert!(!bytes.is_empty());
+        let from = self.copied.len();
+        self.copied.extend_from_slice(bytes);
+        self.bytes += bytes.len() as u64;
+        self.parts.push(Part::Copied {
+            from,
+            until: self.copied.len(),
+        });
+    }
+
+    /// Adds `bytes` of a file from `position`.
+    pub fn push_file(&mut self, source: S, position: u64, bytes: u64) {
+        assert!(bytes > 0);
+        self.bytes += bytes;
+        self.parts.push(Part::File {
+            source,
+            position,
+            bytes,
+        });
+    }
+
+    /// Forgets the pieces and keeps the memory.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.copied.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_it_holds_and_keeps_its_memory() {
+        let mut body: Body<Vec<u8>, ()> = Body::default();
+        body.push_memory(vec![1, 2, 3, 4], 1, 3);
+        body.push_copy(&[5, 6]);
+        body.push_copy(&[7]);
+        body.push_file((), 4096, 10);
+        assert_eq!(body.bytes, 15);
+        assert!(matches!(body.parts[2], Part::Copied { from: 2, until: 3 }));
+        let capacity = body.copied.capacity();
+        body.clear();
+        assert_eq!(
+            (body.bytes, body.parts.len(), body.copied.capacity()),
+            (0, 0, capacity)
+        );
+    }
+}
