@@ -12,6 +12,10 @@ pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;
 /// The most topics that one node holds.
 pub const TOPICS_MAX: usize = 100_000;
 
+/// The most partitions that one node holds: each keeps a file open and some hundred bytes of memory.
+pub const NODE_PARTITIONS_MAX: u64 = 200_000;
+const _: () = assert!(NODE_PARTITIONS_MAX >= TOPIC_PARTITIONS_MAX as u64);
+
 /// The largest record batch that is accepted, in bytes, header included. A record of 1 MiB and its framing fit well.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -65,6 +69,15 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
 const _: () = assert!(
     SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
 );
+
+/// The shortest and the longest age at which a topic may have its segments sealed, in milliseconds, and what it gets
+/// unasked (a week, as Kafka has it).
+pub const SEGMENT_MS_MIN: u64 = 1_000;
+/// See [`SEGMENT_MS_MIN`].
+pub const SEGMENT_MS_MAX: u64 = 100 * 365 * 86_400_000;
+/// See [`SEGMENT_MS_MIN`].
+pub const SEGMENT_MS_DEFAULT: u64 = 7 * 86_400_000;
+const _: () = assert!(SEGMENT_MS_MIN <= SEGMENT_MS_DEFAULT && SEGMENT_MS_DEFAULT <= SEGMENT_MS_MAX);
 
 /// One sparse index entry is kept for about this many bytes of a segment.
 pub const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
