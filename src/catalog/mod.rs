@@ -1,4 +1,34 @@
 //! catalog: which topics exist, with their settings; a state machine over catalog records.
 //!
+//! Does: the records and their bytes ([`Record`]), the state that they add up to ([`Catalog`]), the rules of names,
+//! counts and settings.
 //! May import: base.
-//! Must not know: async, files, clocks, the other deciding rooms.
+//! Must not know: async, files, clocks, the other deciding rooms. Chance (a topic's id) is handed in.
+//!
+//! ```text
+//!   request ──decide──> Record ──stored at `synced`──> apply ──> Catalog of every core
+//!                          ▲                             ▲
+//!              (refusal: nothing happened)      (replay at start: the same function)
+//! ```
+//! Invariants:
+//! - The state is a function of the records in their order, and of nothing else.
+//! - `decide` changes nothing; `apply` refuses nothing that `decide` proposed in the same state.
+//! - A stored record that cannot be decoded or contradicts those before it is damage, never skipped.
+//! - A topic's id is never used twice, also not after the topic was deleted.
+
+mod record;
+mod rules;
+mod state;
+
+pub use record::{DecodeError, Record, Settings, Topic};
+pub use rules::{Refusal, check_name, check_partitions, check_settings};
+pub use state::{Catalog, Contradiction};
+
+use crate::base::{PartitionKey, PartitionNo, TopicId};
+
+/// The partition that the records live in. Its topic is no topic of the catalog; id 0 puts it on core 0, however many
+/// cores run.
+pub const CATALOG_KEY: PartitionKey = PartitionKey {
+    topic: TopicId(0),
+    partition: PartitionNo(0),
+};
