@@ -1,0 +1,208 @@
+//! The commit loop: one cycle after the other, several in flight, acknowledged in order; and the journal's rotation.
+
+use crate::io::Io;
+use crate::log::core::{Core, Cycle, Retiring};
+use crate::log::journal::entry::FileId;
+use crate::log::journal::files::{self, FIRST_ENTRY, JournalFile, write_shared};
+use crate::log::partition::Partition;
+use crate::log::segment::Segment;
+use crate::log::tail::DirectWrite;
+use crate::log::take::{self, Plan};
+use crate::log::{LogError, paths, roll};
+use std::rc::Rc;
+
+/// Runs until the log is stopped or has failed.
+pub(crate) async fn commit_loop<I: Io>(core: Rc<Core<I>>) {
+    while !core.is_over() {
+        let wait = core.work.wait();
+        if !can_start(&core) {
+            wait.await;
+            continue;
+        }
+        match take::plan(&core) {
+            Some(plan) => launch(&core, plan),
+            None => wait.await,
+        }
+    }
+}
+
+fn can_start<I: Io>(core: &Rc<Core<I>>) -> bool {
+    let dirty = !core.dirty.borrow().is_empty();
+    dirty && core.has_cycle_room() && journal_has_room(core)
+}
+
+/// Whether the next entry fits the active file; goes over to the spare one if it does not and there is one.
+fn journal_has_room<I: Io>(core: &Rc<Core<I>>) -> bool {
+    let journal = &core.journal;
+    let bytes = journal.active.borrow().bytes;
+    if journal.position.get() + core.options.entry_bytes_max() as u64 <= bytes {
+        return true;
+    }
+    let Some(spare) = journal.spare.borrow_mut().take() else {
+        return false;
+    };
+    let old = journal.active.replace(spare);
+    journal.position.set(FIRST_ENTRY);
+    carry_all(core, old);
+    true
+}
+
+/// Every partition has to leave the full file: its next take starts at a block boundary and holds all of its tail.
+fn carry_all<I: Io>(core: &Core<I>, old: Rc<JournalFile<I>>) {
+    let partitions: Vec<Rc<Partition<I>>> =
+        core.partitions.borrow().values().map(Rc::clone).collect();
+    let mut uncarried = 0;
+    for partition in partitions
+        .iter()
+        .filter(|partition| !partition.delete_taken.get())
+    {
+        partition.carry.set(true);
+        core.mark_dirty(partition);
+        uncarried += 1;
+    }
+    let sequence = core.journal.sequence.get();
+    let carried_below = (uncarried == 0).then_some(sequence);
+    *core.journal.retiring.borrow_mut() = Some(Retiring {
+        file: old,
+        uncarried,
+        carried_below,
+    });
+    if uncarried == 0 {
+        core.want_sync(sequence);
+    }
+}
+
+/// Sends the cycle's writes out.
+fn launch<I: Io>(core: &Rc<Core<I>>, plan: Plan<I>) {
+    core.cycles.borrow_mut().push_back(Rc::clone(&plan.cycle));
+    for (segment, write) in plan.directs {
+        let (core, cycle) = (Rc::clone(core), Rc::clone(&plan.cycle));
+        core.io
+            .clone()
+            .spawn(async move { write_direct(&core, &cycle, &segment, write).await });
+    }
+    let (core, cycle, position, entry) = (Rc::clone(core), plan.cycle, plan.position, plan.entry);
+    core.io.clone().spawn(async move {
+        let file = &cycle.file;
+        match write_shared::<I>(&file.file, entry, position).await {
+            Ok(()) => complete_one(&core, &cycle),
+            Err(error) => core.fail(format!("write {}: {error}", file.path.display())),
+        }
+    });
+}
+
+async fn write_direct<I: Io>(
+    core: &Rc<Core<I>>,
+    cycle: &Rc<Cycle<I>>,
+    segment: &Rc<Segment<I>>,
+    write: DirectWrite<I>,
+) {
+    let file = segment
+        .file
+        .borrow()
+        .as_ref()
+        .map(Rc::clone)
+        .expect("taken only with its file open");
+    let (pos, bytes) = (write.pos, write.bytes);
+    if let Err(error) = write_shared::<I>(&file, write.buffer, pos).await {
+        return core.fail(format!(
+            "write {} segment {}: {error}",
+            segment.key, segment.base
+        ));
+    }
+    drop(file);
+    segment.tail.borrow_mut().written(pos);
+    segment.writes.set(segment.writes.get() - 1);
+    core.keep_hot(segment, pos, bytes);
+    complete_one(core, cycle);
+    // Derived: an error here only costs the next start a longer walk.
+    let _ = segment.write_index(&core.io, false).await;
+}
+
+/// One write of `cycle` is done; acknowledges what is complete from the oldest on.
+fn complete_one<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
+    cycle.left.set(cycle.left.get() - 1);
+    if core.failed.borrow().is_some() {
+        return;
+    }
+    let mut moved = false;
+    loop {
+        let done = core
+            .cycles
+            .borrow()
+            .front()
+            .is_some_and(|cycle| cycle.left.get() == 0);
+        if !done {
+            break;
+        }
+        let cycle = core
+            .cycles
+            .borrow_mut()
+            .pop_front()
+            .expect("looked at just now");
+        acknowledge(core, &cycle);
+        moved = true;
+    }
+    if moved {
+        core.work.notify();
+        core.moved.notify();
+    }
+}
+
+fn acknowledge<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
+    assert!(cycle.sequence == core.written_bound.get());
+    core.written_bound.set(cycle.sequence + 1);
+    core.unwritten.set(core.unwritten.get() - cycle.bytes);
+    let mut unsynced = core.unsynced.borrow_mut();
+    if !unsynced
+        .files
+        .iter()
+        .any(|file| Rc::ptr_eq(file, &cycle.file))
+    {
+        unsynced.files.push(Rc::clone(&cycle.file));
+    }
+    for part in &cycle.parts {
+        part.partition.advance_written(part.next_offset);
+        if !part.partition.unsynced.replace(true) {
+            unsynced.partitions.push(Rc::clone(&part.partition));
+        }
+        if part.direct && !part.segment.touched.replace(true) {
+            unsynced.segments.push(Rc::clone(&part.segment));
+        }
+        part.partition.progress.notify();
+        roll::close_when_written(core, &part.segment);
+    }
+    drop(unsynced);
+    if cycle.wants_sync {
+        core.want_sync(cycle.sequence + 1);
+    }
+}
+
+/// Makes a spare journal file, from `old` if there is one.
+pub(crate) async fn prepare_spare<I: Io>(
+    core: &Core<I>,
+    old: Option<JournalFile<I>>,
+) -> Result<(), LogError> {
+    let number = core.journal.next_number.get();
+    core.journal.next_number.set(number + 1);
+    let id = file_id(core, number);
+    let dir = paths::journal(&core.options.data, core.io.core());
+    let file = match old {
+        Some(old) => files::recycle(&core.io, &dir, id, old).await?,
+        None => files::create(&core.io, &dir, id, core.options.journal_file_bytes).await?,
+    };
+    *core.journal.spare.borrow_mut() = Some(Rc::new(file));
+    core.work.notify();
+    Ok(())
+}
+
+/// The identity of this core's journal file `number`.
+fn file_id<I: Io>(core: &Core<I>, number: u64) -> FileId {
+    FileId {
+        node: core.options.node,
+        core: core.io.core(),
+        epoch: core.options.epoch,
+        number,
+        generation: core.io.random(),
+    }
+}

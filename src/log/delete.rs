@@ -1,0 +1,83 @@
+//! Deleting a partition: recorded in the journal first, so that no crash brings half of it back or takes it for lost.
+
+use crate::base::PartitionKey;
+use crate::io::Io;
+use crate::log::core::Core;
+use crate::log::partition::Partition;
+use crate::log::{LogError, paths};
+use std::path::Path;
+use std::rc::Rc;
+
+const ATTEMPTS: u32 = 4;
+
+/// Refuses further appends, records the deletion durably, then removes the files. Readers keep what they hold.
+pub(crate) async fn delete<I: Io>(core: &Rc<Core<I>>, key: PartitionKey) -> Result<(), LogError> {
+    let found = core.partitions.borrow().get(&key).map(Rc::clone);
+    let Some(partition) = found else {
+        return Ok(());
+    };
+    if partition.deleting.replace(true) {
+        return Ok(());
+    }
+    core.mark_dirty(&partition);
+    wait_recorded(core, &partition).await?;
+    core.partitions.borrow_mut().remove(&key);
+    partition.progress.notify();
+    let dir = paths::partition(&core.options.data, key);
+    remove_files(&core.io, &dir, &paths::topic(&core.options.data, key.topic)).await
+}
+
+/// Waits until the record is durable and no write to the partition's files is in flight.
+async fn wait_recorded<I: Io>(core: &Core<I>, partition: &Partition<I>) -> Result<(), LogError> {
+    let mut bound = None;
+    loop {
+        if let Some(reason) = &*core.failed.borrow() {
+            return Err(LogError::Failed(reason.clone()));
+        }
+        if partition.delete_taken.get() && bound.is_none() {
+            bound = Some(core.journal.sequence.get());
+        }
+        if bound.is_some_and(|bound| core.durable_bound.get() >= bound) {
+            return Ok(());
+        }
+        if let Some(bound) = bound {
+            core.want_sync(bound);
+        }
+        core.moved.wait().await;
+    }
+}
+
+/// Removes a partition's directory and, if it was the last, its topic's.
+pub(crate) async fn remove_files<I: Io>(
+    io: &I,
+    dir: &Path,
+    topic_dir: &Path,
+) -> Result<(), LogError> {
+    for attempt in 1.. {
+        for entry in io.list_dir(dir).await.map_err(LogError::io("list", dir))? {
+            let path = dir.join(&entry.name);
+            io.remove_file(&path)
+                .await
+                .map_err(LogError::io("remove", &path))?;
+        }
+        match io.remove_dir(dir).await {
+            Ok(()) => break,
+            // An index block that was on its way may have come back between the two.
+            Err(_) if attempt < ATTEMPTS => {}
+            Err(error) => return Err(LogError::io("remove", dir)(error)),
+        }
+    }
+    io.sync_dir(topic_dir)
+        .await
+        .map_err(LogError::io("sync", topic_dir))?;
+    if io
+        .list_dir(topic_dir)
+        .await
+        .map_err(LogError::io("list", topic_dir))?
+        .is_empty()
+    {
+        // Another core may have removed it first, or is about to put a partition there: both are fine.
+        let _ = io.remove_dir(topic_dir).await;
+    }
+    Ok(())
+}

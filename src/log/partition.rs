@@ -1,0 +1,259 @@
+//! One partition of the log: its segments and frontiers, and the handle that the shard holds.
+
+use crate::base::batch::stamp;
+use crate::base::{AckLevel, Offset, PartitionKey, RecordBatch};
+use crate::io::{Io, Signal};
+use crate::log::SegmentSettings;
+use crate::log::core::Core;
+use crate::log::error::AppendError;
+use crate::log::index::{End, Entry};
+use crate::log::locate::Boundary;
+use crate::log::roll;
+use crate::log::segment::Segment;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// How many batch boundaries near the tail are kept to be found at once.
+const RECENT_MAX: usize = 1024;
+/// The leader epoch that a single node stamps.
+const LEADER_EPOCH: i32 = 0;
+const STAMP_BYTES: usize = 16;
+
+/// How far a partition has come. `synced <= written <= appended`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frontiers {
+    /// The first offset held.
+    pub start: Offset,
+    /// After the last appended record.
+    pub appended: Offset,
+    /// Everything below survives the death of the process.
+    pub written: Offset,
+    /// Everything below survives the loss of power.
+    pub synced: Offset,
+}
+
+pub(crate) struct Partition<I: Io> {
+    pub(crate) key: PartitionKey,
+    pub(crate) dir: PathBuf,
+    pub(crate) settings: Cell<SegmentSettings>,
+    /// Sorted by base offset; the last is the one that is appended to.
+    pub(crate) segments: RefCell<Vec<Rc<Segment<I>>>>,
+    /// Sealed segments whose last bytes no cycle has taken yet, oldest first.
+    pub(crate) sealing: RefCell<VecDeque<Rc<Segment<I>>>>,
+    pub(crate) appended: Cell<Offset>,
+    pub(crate) written: Cell<Offset>,
+    pub(crate) synced: Cell<Offset>,
+    /// Appended bytes that no cycle has taken.
+    pub(crate) pending_bytes: Cell<usize>,
+    /// A pending batch asks to be synced.
+    pub(crate) wants_sync: Cell<bool>,
+    /// It is in the core's list of dirty partitions.
+    pub(crate) dirty: Cell<bool>,
+    /// It is in the core's list of unsynced partitions.
+    pub(crate) unsynced: Cell<bool>,
+    /// Its next take must carry it into the active journal file.
+    pub(crate) carry: Cell<bool>,
+    /// It is being deleted; the second: its journal record was taken.
+    pub(crate) deleting: Cell<bool>,
+    pub(crate) delete_taken: Cell<bool>,
+    /// Batch boundaries near the tail, oldest first.
+    pub(crate) recent: RefCell<VecDeque<Boundary>>,
+    pub(crate) progress: Signal,
+}
+
+impl<I: Io> Partition<I> {
+    pub(crate) fn new(
+        key: PartitionKey,
+        dir: PathBuf,
+        settings: SegmentSettings,
+        segments: Vec<Rc<Segment<I>>>,
+    ) -> Rc<Self> {
+        let end = segments
+            .last()
+            .expect("a partition has a segment")
+            .end
+            .get();
+        let base = segments[segments.len() - 1].base;
+        let partition = Self {
+            key,
+            dir,
+            settings: Cell::new(settings),
+            segments: RefCell::new(segments),
+            sealing: RefCell::default(),
+            appended: Cell::new(end.next_offset),
+            written: Cell::new(end.next_offset),
+            synced: Cell::new(end.next_offset),
+            pending_bytes: Cell::new(0),
+            wants_sync: Cell::new(false),
+            dirty: Cell::new(false),
+            unsynced: Cell::new(false),
+            carry: Cell::new(false),
+            deleting: Cell::new(false),
+            delete_taken: Cell::new(false),
+            recent: RefCell::default(),
+            progress: Signal::new(),
+        };
+        partition.note_boundary(base, end);
+        Rc::new(partition)
+    }
+
+    /// The segment that is appended to.
+    pub(crate) fn active(&self) -> Rc<Segment<I>> {
+        Rc::clone(
+            self.segments
+                .borrow()
+                .last()
+                .expect("a partition has a segment"),
+        )
+    }
+
+    /// Keeps the end of `segment` as a boundary that readers will ask for.
+    pub(crate) fn note_boundary(&self, segment: Offset, end: End) {
+        let mut recent = self.recent.borrow_mut();
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(Boundary {
+            segment,
+            offset: end.next_offset,
+            pos: end.pos,
+        });
+    }
+
+    /// One setter for each frontier keeps their order.
+    pub(crate) fn advance_written(&self, to: Offset) {
+        assert!(to >= self.written.get() && to <= self.appended.get());
+        self.written.set(to);
+    }
+
+    pub(crate) fn advance_synced(&self, to: Offset) {
+        assert!(to >= self.synced.get() && to <= self.written.get());
+        self.synced.set(to);
+    }
+}
+
+/// The handle to one partition. Clones are the same partition; belongs to its core.
+pub struct PartitionLog<I: Io> {
+    pub(crate) core: Rc<Core<I>>,
+    pub(crate) partition: Rc<Partition<I>>,
+}
+
+impl<I: Io> Clone for PartitionLog<I> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Rc::clone(&self.core),
+            partition: Rc::clone(&self.partition),
+        }
+    }
+}
+
+impl<I: Io> PartitionLog<I> {
+    /// Which partition it is.
+    pub fn key(&self) -> PartitionKey {
+        self.partition.key
+    }
+
+    /// Changes when segments are sealed.
+    pub fn set_settings(&self, settings: SegmentSettings) {
+        self.partition.settings.set(settings);
+    }
+
+    /// Copies a checked batch behind the last one, stamped with its offset and leader epoch, and asks for it to be
+    /// written (and synced, if `level` says so). Returns the offset after it; see [`PartitionLog::frontiers`] for how
+    /// far it got.
+    pub fn append(&self, batch: &RecordBatch<'_>, level: AckLevel) -> Result<Offset, AppendError> {
+        let partition = &self.partition;
+        if let Some(refusal) = self.core.refusal() {
+            return Err(refusal);
+        }
+        if partition.deleting.get() {
+            return Err(AppendError::Stopping);
+        }
+        let bytes = batch.bytes();
+        roll::roll_if_due(&self.core, partition, bytes.len());
+        let segment = partition.active();
+        let base = partition.appended.get();
+        let mut stamped: [u8; STAMP_BYTES] = bytes[..STAMP_BYTES].try_into().expect("16 bytes");
+        stamp(&mut stamped, base, LEADER_EPOCH);
+        let pos = segment
+            .tail
+            .borrow_mut()
+            .append(&self.core.io, bytes, &stamped);
+        let before = segment.end.get();
+        assert!(pos == before.pos);
+        let next = base.plus(u64::from(batch.offsets_taken()));
+        let entry = Entry {
+            offset: base,
+            pos,
+            max_before: before.max_timestamp,
+        };
+        segment.index.borrow_mut().note(entry);
+        segment.end.set(End {
+            pos: pos + bytes.len() as u64,
+            next_offset: next,
+            max_timestamp: before.max_timestamp.max(batch.max_timestamp().0),
+        });
+        if segment.first_append.get().is_none() {
+            segment.first_append.set(Some(self.core.now()));
+        }
+        partition.appended.set(next);
+        self.note_pending(bytes.len(), level);
+        roll::grow_if_due(&self.core, &segment);
+        Ok(next)
+    }
+
+    fn note_pending(&self, bytes: usize, level: AckLevel) {
+        let partition = &self.partition;
+        partition
+            .pending_bytes
+            .set(partition.pending_bytes.get() + bytes);
+        self.core.unwritten.set(self.core.unwritten.get() + bytes);
+        if level == AckLevel::Synced {
+            partition.wants_sync.set(true);
+        }
+        self.core.mark_dirty(partition);
+    }
+
+    /// How far the partition has come.
+    pub fn frontiers(&self) -> Frontiers {
+        let partition = &self.partition;
+        Frontiers {
+            start: partition.segments.borrow()[0].base,
+            appended: partition.appended.get(),
+            written: partition.written.get(),
+            synced: partition.synced.get(),
+        }
+    }
+
+    /// Notified whenever the frontiers move or the storage fails.
+    pub fn progress(&self) -> &Signal {
+        &self.partition.progress
+    }
+
+    /// Why nothing will be acknowledged any more, if so.
+    pub fn failed(&self) -> Option<String> {
+        self.core.failed.borrow().clone()
+    }
+
+    /// Whether a write or sync has failed, without the reason.
+    pub fn has_failed(&self) -> bool {
+        self.core.failed.borrow().is_some()
+    }
+
+    /// Bytes of record batches held.
+    pub fn bytes(&self) -> u64 {
+        self.partition
+            .segments
+            .borrow()
+            .iter()
+            .map(|segment| segment.end.get().pos)
+            .sum()
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> u32 {
+        self.partition.segments.borrow().len() as u32
+    }
+}

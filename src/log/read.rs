@@ -1,0 +1,254 @@
+//! Reading back: pieces of memory for the hot tail, spans of the file for the rest, never a look at the file itself
+//! except to find a timestamp.
+
+use crate::base::{Body, Offset, RecordBatch, TimestampMs, record};
+use crate::io::Io;
+use crate::log::chunk::Chunk;
+use crate::log::error::ReadError;
+use crate::log::locate::{self, Boundary};
+use crate::log::partition::PartitionLog;
+use crate::log::segment::Segment;
+use crate::log::tail::Piece;
+use std::rc::Rc;
+
+impl<I: Io> PartitionLog<I> {
+    /// Adds to `body` whole batches from the one that holds `from` on (in the file it may begin up to an index
+    /// interval earlier), up to `until`, about `bytes_max` bytes, but at least the batch that holds `from`. `until` is
+    /// a batch boundary that the caller may see.
+    pub async fn read(
+        &self,
+        from: Offset,
+        until: Offset,
+        bytes_max: u64,
+        body: &mut Body<Chunk<I>, I::Source>,
+    ) -> Result<(), ReadError> {
+        let frontiers = self.frontiers();
+        if from < frontiers.start || from > until || until > frontiers.appended {
+            return Err(ReadError::OutOfRange);
+        }
+        let (mut from, mut left) = (from, bytes_max);
+        while from < until && left > 0 {
+            let Some(segment) = locate::segment_of(&self.partition, from) else {
+                return Err(ReadError::OutOfRange);
+            };
+            let before = body.bytes;
+            let next = self.read_segment(&segment, from, until, left, body).await?;
+            if next <= from {
+                break;
+            }
+            from = next;
+            left = left.saturating_sub(body.bytes - before);
+        }
+        Ok(())
+    }
+
+    /// Reads from one segment. Returns the offset after what was added.
+    async fn read_segment(
+        &self,
+        segment: &Rc<Segment<I>>,
+        from: Offset,
+        until: Offset,
+        bytes_max: u64,
+        body: &mut Body<Chunk<I>, I::Source>,
+    ) -> Result<Offset, ReadError> {
+        let partition = &self.partition;
+        let mut start = locate::floor(partition, segment, from);
+        let source = if start.pos < segment.tail.borrow().mem_start() {
+            Some(self.source(segment).await?)
+        } else {
+            None
+        };
+        // Memory may have been evicted while the file was opened: look again, and take more of the file if so.
+        start = locate::floor(partition, segment, from);
+        let until = locate::floor(partition, segment, until);
+        let limit = start.pos.saturating_add(bytes_max);
+        let end = locate::end_of_read(partition, segment, start, from, limit, until);
+        if end.pos <= start.pos {
+            return Ok(from);
+        }
+        let mem_start = segment.tail.borrow().mem_start();
+        match source {
+            None if start.pos < mem_start => {
+                let source = self.source(segment).await?;
+                add_pieces(segment, start, end, Some(source), body);
+            }
+            source => add_pieces(segment, start, end, source, body),
+        }
+        Ok(end.offset)
+    }
+
+    async fn source(&self, segment: &Segment<I>) -> Result<I::Source, ReadError> {
+        segment
+            .source(&self.core.io)
+            .await
+            .map_err(|error| ReadError::Io(format!("{}/{}: {error}", segment.key, segment.base)))
+    }
+
+    /// About how many bytes lie between two offsets.
+    pub fn bytes_between(&self, from: Offset, until: Offset) -> u64 {
+        let partition = &self.partition;
+        let (mut from, mut total) = (from, 0);
+        while from < until {
+            let Some(segment) = locate::segment_of(partition, from) else {
+                break;
+            };
+            let begin = locate::floor(partition, &segment, from);
+            let end = locate::floor(partition, &segment, until);
+            total += end.pos.saturating_sub(begin.pos);
+            let Some(next) = locate::segment_after(partition, segment.base) else {
+                break;
+            };
+            from = next.base;
+        }
+        total
+    }
+
+    /// The first record below `until` whose timestamp is at least `timestamp`: its offset and timestamp. In a
+    /// compressed batch, the batch's first offset.
+    pub async fn find_time(
+        &self,
+        timestamp: TimestampMs,
+        until: Offset,
+    ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
+        let segments: Vec<_> = self
+            .partition
+            .segments
+            .borrow()
+            .iter()
+            .map(Rc::clone)
+            .collect();
+        for segment in segments {
+            if segment.base >= until || segment.end.get().max_timestamp < timestamp.0 {
+                continue;
+            }
+            let from = segment.index.borrow().at_time(timestamp.0);
+            let mut pos = from.map_or(0, |entry| entry.pos);
+            let end = locate::floor(&self.partition, &segment, until).pos;
+            while pos < end {
+                let bytes = self.read_batch(&segment, pos, end).await?;
+                let batch = parse_stored(&segment, pos, &bytes)?;
+                if let Some(found) = first_at(&batch, timestamp) {
+                    return Ok((found.0 < until).then_some(found));
+                }
+                pos += bytes.len() as u64;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bytes of the batch at `pos`.
+    async fn read_batch(
+        &self,
+        segment: &Segment<I>,
+        pos: u64,
+        end: u64,
+    ) -> Result<Vec<u8>, ReadError> {
+        const GUESS: u64 = 16 << 10;
+        let mut bytes = self.read_bytes(segment, pos, GUESS.min(end - pos)).await?;
+        match RecordBatch::parse(&bytes) {
+            Ok(batch) => {
+                let count = batch.bytes().len();
+                bytes.truncate(count);
+                Ok(bytes)
+            }
+            Err(crate::base::BatchError::Truncated { needed, .. })
+                if needed as u64 <= end - pos && needed > bytes.len() =>
+            {
+                self.read_bytes(segment, pos, needed as u64).await
+            }
+            Err(error) => Err(damaged(segment, pos, &error)),
+        }
+    }
+
+    async fn read_bytes(
+        &self,
+        segment: &Segment<I>,
+        pos: u64,
+        bytes: u64,
+    ) -> Result<Vec<u8>, ReadError> {
+        {
+            let tail = segment.tail.borrow();
+            if pos >= tail.mem_start() {
+                let mut out = vec![0; bytes as usize];
+                locate::copy(&tail, pos, &mut out);
+                return Ok(out);
+            }
+        }
+        let mem_start = segment.tail.borrow().mem_start();
+        let in_file = bytes.min(mem_start - pos);
+        let source = self.source(segment).await?;
+        let read = self
+            .core
+            .io
+            .read_source(&source, pos, in_file as usize)
+            .await;
+        let mut out = read.map_err(|error| ReadError::Io(format!("{}: {error}", segment.key)))?;
+        let tail = segment.tail.borrow();
+        if in_file < bytes && pos + in_file >= tail.mem_start() {
+            let from = out.len();
+            out.resize(bytes as usize, 0);
+            locate::copy(&tail, pos + in_file, &mut out[from..]);
+        }
+        Ok(out)
+    }
+}
+
+fn add_pieces<I: Io>(
+    segment: &Segment<I>,
+    start: Boundary,
+    end: Boundary,
+    source: Option<I::Source>,
+    body: &mut Body<Chunk<I>, I::Source>,
+) {
+    let tail = segment.tail.borrow();
+    let mut pos = start.pos;
+    if pos < tail.mem_start() {
+        let until = end.pos.min(tail.mem_start());
+        body.push_file(
+            source.expect("opened when memory does not hold it"),
+            pos,
+            until - pos,
+        );
+        pos = until;
+    }
+    if pos < end.pos {
+        tail.pieces(pos, end.pos, |piece| match piece {
+            Piece::Sealed(buffer, from, until) => {
+                body.push_memory(Chunk(Rc::clone(buffer)), from, until);
+            }
+            Piece::Open(bytes) => body.push_copy(bytes),
+        });
+    }
+}
+
+fn parse_stored<'a, I: Io>(
+    segment: &Segment<I>,
+    pos: u64,
+    bytes: &'a [u8],
+) -> Result<RecordBatch<'a>, ReadError> {
+    let batch = RecordBatch::parse(bytes).and_then(|batch| batch.check_crc().map(|()| batch));
+    batch.map_err(|error| damaged(segment, pos, &error))
+}
+
+fn damaged<I: Io>(segment: &Segment<I>, pos: u64, error: &crate::base::BatchError) -> ReadError {
+    ReadError::Damaged(format!(
+        "{} segment {} at {pos}: {error}",
+        segment.key, segment.base
+    ))
+}
+
+fn first_at(batch: &RecordBatch<'_>, timestamp: TimestampMs) -> Option<(Offset, TimestampMs)> {
+    if batch.max_timestamp() < timestamp {
+        return None;
+    }
+    if batch.is_compressed() {
+        return Some((batch.base_offset(), batch.max_timestamp()));
+    }
+    let found = record::records(batch)
+        .flatten()
+        .find(|record| record.timestamp >= timestamp)?;
+    Some((
+        batch.base_offset().plus(found.offset_delta as u64),
+        found.timestamp,
+    ))
+}

@@ -1,0 +1,481 @@
+//! Rebuilding one partition from its records, its segment files and their indexes.
+
+use crate::base::checksum::crc32;
+use crate::base::limits::{BATCH_BYTES_MAX, BLOCK_BYTES};
+use crate::base::{Offset, PartitionKey};
+use crate::io::Io;
+use crate::log::index::{self, End, Entry, Index};
+use crate::log::journal::entry::Record;
+use crate::log::recovery::record::Placed;
+use crate::log::recovery::walk::Walk;
+use crate::log::segment::read_index_file;
+use crate::log::{LogError, delete, paths};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// One partition as recovery found it; to be handed to the core that owns it.
+#[derive(Clone, Debug)]
+pub struct RecoveredPartition {
+    /// Which.
+    pub key: PartitionKey,
+    pub(crate) found: Result<Found, String>,
+    cut_bytes: u64,
+}
+
+/// A sound partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// All but the last are sealed.
+    pub(crate) segments: Vec<FoundSegment>,
+    /// What follows the last segment's file: from this position, these bytes.
+    pub(crate) tail_pos: u64,
+    pub(crate) tail: Vec<u8>,
+    /// The last segment got its padded end already: appends need a new one.
+    pub(crate) last_is_sealed: bool,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundSegment {
+    pub(crate) base: Offset,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) end: End,
+}
+
+impl RecoveredPartition {
+    /// Why it must be refused, if so. Its bytes are kept.
+    pub fn damage(&self) -> Option<&str> {
+        self.found.as_ref().err().map(String::as_str)
+    }
+
+    /// Bytes of record batches.
+    pub fn bytes(&self) -> u64 {
+        let segments = self.found.as_ref().map_or(&[][..], |found| &found.segments);
+        segments.iter().map(|segment| segment.end.pos).sum()
+    }
+
+    /// Unacknowledged bytes that were cut.
+    pub(super) fn cut_bytes(&self) -> u64 {
+        self.cut_bytes
+    }
+
+    pub(super) fn damaged(key: PartitionKey, reason: String) -> Self {
+        Self {
+            key,
+            found: Err(reason),
+            cut_bytes: 0,
+        }
+    }
+}
+
+/// Why a rebuild ends early.
+pub(super) enum Stop {
+    /// The bytes say so: the partition is refused.
+    Damage(String),
+    /// The disk would not say.
+    Log(LogError),
+}
+
+impl From<LogError> for Stop {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// What the records add up to.
+struct Promise {
+    last: Record,
+    /// The segment's file holds all bytes below.
+    file_end: u64,
+    /// Inline pieces behind `file_end`, in order; later ones win.
+    pieces: Vec<Placed>,
+    /// Bytes of a segment that were accepted on the strength of their checksum.
+    to_sync: bool,
+    cut_bytes: u64,
+    deleted: bool,
+}
+
+/// One partition being rebuilt.
+pub(super) struct Rebuild<'a, I: Io> {
+    pub(super) io: &'a I,
+    pub(super) dir: PathBuf,
+    pub(super) key: PartitionKey,
+}
+
+impl<I: Io> Rebuild<'_, I> {
+    /// `None`: it was deleted, and what was left of it is gone now.
+    pub(super) async fn run(
+        &self,
+        records: Vec<Placed>,
+        any_damaged: bool,
+    ) -> Result<Option<RecoveredPartition>, LogError> {
+        if let Some(reason) = self.noted_damage().await? {
+            return Ok(Some(RecoveredPartition::damaged(self.key, reason)));
+        }
+        match self.rebuild(records, any_damaged).await {
+            Ok(None) => {
+                let topic = self.dir.parent().expect("a partition lies in its topic");
+                delete::remove_files(self.io, &self.dir, topic).await?;
+                Ok(None)
+            }
+            Ok(Some((found, cut_bytes))) => Ok(Some(RecoveredPartition {
+                key: self.key,
+                found: Ok(found),
+                cut_bytes,
+            })),
+            Err(Stop::Damage(reason)) => {
+                self.note_damage(&reason).await?;
+                Ok(Some(RecoveredPartition::damaged(self.key, reason)))
+            }
+            Err(Stop::Log(error)) => Err(error),
+        }
+    }
+
+    async fn rebuild(
+        &self,
+        records: Vec<Placed>,
+        any_damaged: bool,
+    ) -> Result<Option<(Found, u64)>, Stop> {
+        let bases = self.segment_files().await?;
+        if records.is_empty() {
+            return self
+                .without_records(&bases, any_damaged)
+                .await
+                .map(|found| Some((found, 0)));
+        }
+        let promise = self.follow(records).await?;
+        if promise.deleted {
+            return Ok(None);
+        }
+        if promise.to_sync {
+            self.sync_segment(promise.last.segment).await?;
+        }
+        let found = self.assemble(&bases, &promise).await?;
+        Ok(Some((found, promise.cut_bytes)))
+    }
+
+    /// A directory that no journal knows: a partition that was just made, or one that nothing is known about.
+    async fn without_records(&self, bases: &[Offset], any_damaged: bool) -> Result<Found, Stop> {
+        let unknown = "no journal holds a record of it";
+        if any_damaged {
+            return Err(Stop::Damage(format!(
+                "{unknown}, and acknowledged journal entries are lost"
+            )));
+        }
+        match bases {
+            [] => {}
+            [Offset(0)] => {
+                let first = self.read(Offset(0), 0, BLOCK).await?;
+                if first.iter().any(|byte| *byte != 0) {
+                    return Err(Stop::Damage(format!(
+                        "{unknown}, but its segment holds data"
+                    )));
+                }
+                self.remove_segment(Offset(0)).await?;
+            }
+            _ => {
+                return Err(Stop::Damage(format!(
+                    "{unknown}, but it has several segments"
+                )));
+            }
+        }
+        Ok(Found {
+            segments: Vec::new(),
+            tail_pos: 0,
+            tail: Vec::new(),
+            last_is_sealed: true,
+        })
+    }
+
+    /// Follows the records from the first on, as far as they are trusted.
+    async fn follow(&self, records: Vec<Placed>) -> Result<Promise, Stop> {
+        let mut records = records.into_iter();
+        let first = records.next().expect("the caller looked");
+        if !first.record.start().is_multiple_of(BLOCK) {
+            return Err(Stop::Damage(
+                "the journal begins in the middle of a block of it".into(),
+            ));
+        }
+        let mut promise = Promise {
+            last: Record {
+                end_pos: first.record.start(),
+                ..first.record
+            },
+            file_end: first.record.start(),
+            pieces: Vec::new(),
+            to_sync: false,
+            cut_bytes: 0,
+            deleted: false,
+        };
+        let mut next = Some(first);
+        while let Some(placed) = next {
+            if !self.accept(&mut promise, placed).await? {
+                break;
+            }
+            next = records.next();
+        }
+        Ok(promise)
+    }
+
+    /// Takes one more record, if what it promises is there. False: it is not, and was not acknowledged.
+    async fn accept(&self, promise: &mut Promise, placed: Placed) -> Result<bool, Stop> {
+        let record = placed.record;
+        if record.deleted {
+            promise.deleted = true;
+            return Ok(true);
+        }
+        let same = record.segment == promise.last.segment;
+        let follows = record.segment == promise.last.next_offset && record.start() == 0;
+        let whole = if same {
+            record.start() <= promise.last.end_pos
+        } else {
+            follows
+        };
+        let there = whole && (placed.acknowledged || self.direct_is_there(&record).await?);
+        if !there {
+            if placed.acknowledged {
+                let at = record.start();
+                return Err(Stop::Damage(format!(
+                    "an acknowledged journal entry cannot be read; it may hold records from offset {} on (segment {} position {}), next known position {at}",
+                    promise.last.next_offset, promise.last.segment, promise.last.end_pos
+                )));
+            }
+            promise.cut_bytes = record.end_pos.saturating_sub(promise.last.end_pos);
+            return Ok(false);
+        }
+        if !same {
+            if promise.to_sync {
+                self.sync_segment(promise.last.segment).await?;
+            }
+            promise.pieces.clear();
+            promise.file_end = 0;
+        }
+        if record.direct_bytes > 0 {
+            promise.file_end = record.direct_pos + u64::from(record.direct_bytes);
+            promise.pieces.clear();
+            promise.to_sync |= !placed.acknowledged;
+        }
+        promise.last = record;
+        if record.inline_bytes > 0 {
+            promise.pieces.push(placed);
+        }
+        Ok(true)
+    }
+
+    /// Whether a record's direct blocks are in the segment, by their checksum.
+    async fn direct_is_there(&self, record: &Record) -> Result<bool, Stop> {
+        if record.direct_bytes == 0 {
+            return Ok(true);
+        }
+        let bytes = u64::from(record.direct_bytes);
+        match self.read(record.segment, record.direct_pos, bytes).await {
+            Ok(read) => Ok(read.len() as u64 == bytes && crc32(&read) == record.direct_crc),
+            Err(Stop::Log(LogError::Io { source, .. })) if source.kind() == ErrorKind::NotFound => {
+                Ok(false)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn assemble(&self, bases: &[Offset], promise: &Promise) -> Result<Found, Stop> {
+        let last = &promise.last;
+        let kept: Vec<Offset> = bases
+            .iter()
+            .copied()
+            .filter(|base| *base <= last.segment)
+            .collect();
+        for base in bases.iter().filter(|base| **base > last.segment) {
+            self.remove_segment(*base).await?;
+        }
+        if kept.last() != Some(&last.segment) {
+            return Err(Stop::Damage(format!(
+                "segment file {} is missing",
+                last.segment
+            )));
+        }
+        let mut segments = Vec::with_capacity(kept.len());
+        for pair in kept.windows(2) {
+            segments.push(self.sealed_segment(pair[0], pair[1]).await?);
+        }
+        let last_is_sealed = last.end_pos < promise.file_end;
+        let tail_pos = promise.file_end.min(last.end_pos.next_multiple_of(BLOCK));
+        let tail = if last_is_sealed {
+            Vec::new()
+        } else {
+            self.tail(promise).await?
+        };
+        segments.push(self.last_segment(promise, &tail).await?);
+        Ok(Found {
+            segments,
+            tail_pos,
+            tail,
+            last_is_sealed,
+        })
+    }
+
+    /// The bytes behind the file's, out of the journal.
+    async fn tail(&self, promise: &Promise) -> Result<Vec<u8>, Stop> {
+        let mut tail = vec![0; (promise.last.end_pos - promise.file_end) as usize];
+        let mut covered = promise.file_end;
+        for piece in &promise.pieces {
+            let bytes = piece.record.inline_bytes as usize;
+            let at = piece.record.inline_pos.checked_sub(promise.file_end);
+            let (Some(at), true) = (at, piece.record.inline_pos <= covered) else {
+                return Err(Stop::Damage("journal records of it leave a gap".into()));
+            };
+            let read = self.read_journal(piece, bytes).await?;
+            let at = at as usize;
+            let Some(into) = tail.get_mut(at..at + bytes) else {
+                return Err(Stop::Damage(
+                    "journal records of it run past its end".into(),
+                ));
+            };
+            into.copy_from_slice(&read);
+            covered = covered.max(piece.record.inline_pos + bytes as u64);
+        }
+        if covered == promise.last.end_pos {
+            Ok(tail)
+        } else {
+            Err(Stop::Damage(
+                "journal records of it end before it does".into(),
+            ))
+        }
+    }
+
+    async fn read_journal(&self, piece: &Placed, bytes: usize) -> Result<Vec<u8>, Stop> {
+        let source = self
+            .io
+            .open_source(&piece.file)
+            .await
+            .map_err(LogError::io("open", &piece.file))?;
+        let read = self.io.read_source(&source, piece.inline_at, bytes).await;
+        let read = read.map_err(LogError::io("read", &piece.file))?;
+        assert!(read.len() == bytes, "the scan read these bytes");
+        Ok(read)
+    }
+
+    /// A segment that another follows: its index if that is whole, else a walk over all of it.
+    async fn sealed_segment(&self, base: Offset, next: Offset) -> Result<FoundSegment, Stop> {
+        let bytes = self.index_bytes(base).await?;
+        if let (entries, Some(end)) = index::decode(self.key, base, &bytes)
+            && end.next_offset == next
+        {
+            return Ok(FoundSegment { base, entries, end });
+        }
+        let start = End {
+            pos: 0,
+            next_offset: base,
+            max_timestamp: i64::MIN,
+        };
+        let mut walk = Walk::new(Index::default(), start);
+        self.walk(base, &mut walk, u64::MAX, &[], Some(next))
+            .await?;
+        if walk.end.next_offset != next {
+            return Err(Stop::Damage(format!(
+                "segment {base} ends at offset {}, the next one begins at {next}",
+                walk.end.next_offset
+            )));
+        }
+        Ok(FoundSegment {
+            base,
+            entries: walk.index.entries().to_vec(),
+            end: walk.end,
+        })
+    }
+
+    /// The last segment: its index as far as it goes, and a walk over the rest up to the promised end.
+    async fn last_segment(&self, promise: &Promise, tail: &[u8]) -> Result<FoundSegment, Stop> {
+        let last = &promise.last;
+        let base = last.segment;
+        let bytes = self.index_bytes(base).await?;
+        let (mut entries, _) = index::decode(self.key, base, &bytes);
+        entries.retain(|entry| entry.pos < last.end_pos && entry.offset < last.next_offset);
+        let start = match entries.pop() {
+            Some(entry) => End {
+                pos: entry.pos,
+                next_offset: entry.offset,
+                max_timestamp: entry.max_before,
+            },
+            None => End {
+                pos: 0,
+                next_offset: base,
+                max_timestamp: i64::MIN,
+            },
+        };
+        let mut walk = Walk::new(Index::from_entries(entries), start);
+        self.walk(base, &mut walk, last.end_pos, tail, None).await?;
+        if walk.end.pos != last.end_pos || walk.end.next_offset != last.next_offset {
+            return Err(Stop::Damage(format!(
+                "segment {base} holds batches up to offset {} position {}, the journal promised {} at {}",
+                walk.end.next_offset, walk.end.pos, last.next_offset, last.end_pos
+            )));
+        }
+        Ok(FoundSegment {
+            base,
+            entries: walk.index.entries().to_vec(),
+            end: walk.end,
+        })
+    }
+
+    async fn index_bytes(&self, base: Offset) -> Result<Vec<u8>, Stop> {
+        let read = read_index_file(self.io, &self.dir, base).await;
+        Ok(read.map_err(LogError::io("read index of", paths::index(&self.dir, base)))?)
+    }
+
+    /// Walks batches from where `walk` stands up to position `until` (or offset `until_offset`): the file's bytes,
+    /// then `tail` behind the last whole block of them.
+    async fn walk(
+        &self,
+        base: Offset,
+        walk: &mut Walk,
+        until: u64,
+        tail: &[u8],
+        until_offset: Option<Offset>,
+    ) -> Result<(), Stop> {
+        const STEP: u64 = 1 << 20;
+        let file_end = if until == u64::MAX {
+            u64::MAX
+        } else {
+            until - tail.len() as u64
+        };
+        let mut window: Vec<u8> = Vec::new();
+        let mut window_end = walk.end.pos - walk.end.pos % BLOCK;
+        let mut skip = (walk.end.pos % BLOCK) as usize;
+        loop {
+            let done = walk
+                .over(&window[skip.min(window.len())..], until, until_offset)
+                .map_err(|error| {
+                    Stop::Damage(format!("segment {base} at {}: {error}", walk.end.pos))
+                })?;
+            window.drain(..(skip + done).min(window.len()));
+            skip = if window.is_empty() { skip } else { 0 };
+            let finished = walk.end.pos >= until || Some(walk.end.next_offset) == until_offset;
+            if finished || window.len() > 2 * BATCH_BYTES_MAX {
+                return Ok(());
+            }
+            if window_end >= file_end {
+                // The last bytes come from the journal.
+                if window_end > file_end || tail.is_empty() {
+                    return Ok(());
+                }
+                window.extend_from_slice(tail);
+                window_end += tail.len().max(1) as u64;
+                continue;
+            }
+            let more = self
+                .read(
+                    base,
+                    window_end,
+                    STEP.min(file_end.saturating_sub(window_end)),
+                )
+                .await?;
+            if more.is_empty() {
+                return Ok(());
+            }
+            window_end += more.len() as u64;
+            window.extend_from_slice(&more);
+        }
+    }
+}

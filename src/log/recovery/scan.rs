@@ -1,0 +1,335 @@
+//! Reading the journal files of one core into streams: the entries of one start of that core, in sequence.
+
+use crate::base::CoreId;
+use crate::base::limits::BLOCK_BYTES;
+use crate::io::{Io, OpenMode};
+use crate::log::journal::entry::{
+    self, Entry, EntryHead, FileId, NotAnEntry, Record, VERSION, parse_clean_mark,
+    parse_file_header,
+};
+use crate::log::journal::files::FIRST_ENTRY;
+use crate::log::recovery::decide::{Evidence, Verdict, decide};
+use crate::log::recovery::name_of;
+use crate::log::{LogError, paths};
+use std::path::{Path, PathBuf};
+
+/// All that the journal directory of a core holds.
+pub(super) struct CoreJournal {
+    pub(super) streams: Vec<Stream>,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) clean: bool,
+}
+
+/// The entries of one start of one core.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) core: CoreId,
+    pub(super) epoch: u64,
+    /// Records of accepted entries in order; of entries behind damage too.
+    pub(super) records: Vec<FoundRecord>,
+    /// All entries below were acknowledged.
+    pub(super) acknowledged_bound: u64,
+    /// The first missing sequence, if it was acknowledged.
+    pub(super) damaged_at: Option<u64>,
+    pub(super) entries: u64,
+    pub(super) cut_entries: u64,
+    pub(super) cut_bytes: u64,
+}
+
+/// A record and where its inline bytes lie.
+#[derive(Clone, Debug)]
+pub(super) struct FoundRecord {
+    pub(super) sequence: u64,
+    pub(super) record: Record,
+    pub(super) file: PathBuf,
+    pub(super) inline_at: u64,
+}
+
+struct JournalBytes {
+    id: FileId,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Reads everything in a core's journal directory.
+pub(super) async fn scan_core<I: Io>(
+    io: &I,
+    core: CoreId,
+    dir: &Path,
+) -> Result<CoreJournal, LogError> {
+    let mut found = CoreJournal {
+        streams: Vec::new(),
+        files: Vec::new(),
+        clean: false,
+    };
+    let mut epochs: Vec<Vec<(FileId, PathBuf)>> = Vec::new();
+    for item in io.list_dir(dir).await.map_err(LogError::io("list", dir))? {
+        let path = dir.join(&item.name);
+        if item.name.ends_with(".tmp") {
+            io.remove_file(&path)
+                .await
+                .map_err(LogError::io("remove", &path))?;
+        } else if item.name.ends_with(".wal") {
+            let id = read_header(io, core, &path).await?;
+            match epochs
+                .last_mut()
+                .filter(|epoch| epoch[0].0.epoch == id.epoch)
+            {
+                Some(epoch) => epoch.push((id, path.clone())),
+                None => epochs.push(vec![(id, path.clone())]),
+            }
+            found.files.push(path);
+        }
+    }
+    let mark = read_clean_mark(io, dir).await?;
+    for files in epochs {
+        let mark = mark.filter(|mark| mark.file.epoch == files[0].0.epoch);
+        found.clean |= mark.is_some();
+        found
+            .streams
+            .push(scan_stream(io, core, files, mark).await?);
+    }
+    if mark.is_some() {
+        found.files.push(paths::clean_mark(dir));
+    }
+    Ok(found)
+}
+
+async fn read_header<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<FileId, LogError> {
+    let block = read_file(io, path, BLOCK_BYTES as u64).await?;
+    let refuse = |reason: String| LogError::Journal {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let id = match parse_file_header(&block) {
+        Ok(id) => id,
+        Err(NotAnEntry::Version(version)) => {
+            return Err(refuse(format!(
+                "written in format version {version}, this millrace reads up to {VERSION}: start the newer millrace"
+            )));
+        }
+        Err(NotAnEntry::Invalid) => {
+            return Err(refuse(
+                "its header is damaged: keep the data directory as it is and restore this file from a copy".into(),
+            ));
+        }
+    };
+    if id.core != core {
+        return Err(refuse(format!(
+            "it belongs to core {}, put it back there",
+            id.core
+        )));
+    }
+    Ok(id)
+}
+
+async fn read_clean_mark<I: Io>(io: &I, dir: &Path) -> Result<Option<EntryHead>, LogError> {
+    let path = paths::clean_mark(dir);
+    let source = match io.open_source(&path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(LogError::io("open", &path))?,
+    };
+    let block = io
+        .read_source(&source, 0, BLOCK_BYTES)
+        .await
+        .map_err(LogError::io("read", &path))?;
+    parse_clean_mark(&block)
+        .map(Some)
+        .map_err(|_| LogError::Journal {
+            path,
+            reason: "the clean-stop mark is damaged: remove it to recover from the journal alone"
+                .into(),
+        })
+}
+
+/// Walks over the files of one start.
+async fn scan_stream<I: Io>(
+    io: &I,
+    core: CoreId,
+    files: Vec<(FileId, PathBuf)>,
+    mark: Option<EntryHead>,
+) -> Result<Stream, LogError> {
+    let mut walk = Walk::new(core, files[0].0.epoch, io.boot_id());
+    for (id, path) in files {
+        let bytes = read_file(io, &path, u64::MAX).await?;
+        walk.file(&JournalBytes { id, path, bytes })?;
+    }
+    Ok(walk.finish(mark))
+}
+
+/// The state of a walk over a stream.
+struct Walk {
+    stream: Stream,
+    boot_id: u128,
+    /// Sequence and previous crc of the next entry; `None` before the first.
+    next: Option<(u64, u32)>,
+    /// Once an entry was missing: valid ones behind it.
+    later: Vec<(u64, Vec<FoundRecord>, u64)>,
+    missing: bool,
+}
+
+impl Walk {
+    fn new(core: CoreId, epoch: u64, boot_id: u128) -> Self {
+        let stream = Stream {
+            core,
+            epoch,
+            records: Vec::new(),
+            acknowledged_bound: 0,
+            damaged_at: None,
+            entries: 0,
+            cut_entries: 0,
+            cut_bytes: 0,
+        };
+        Self {
+            stream,
+            boot_id,
+            next: None,
+            later: Vec::new(),
+            missing: false,
+        }
+    }
+
+    fn file(&mut self, file: &JournalBytes) -> Result<(), LogError> {
+        let mut at = FIRST_ENTRY as usize;
+        if !self.missing {
+            at = self.chain(file, at)?;
+        }
+        // Behind the chain's end, or in a file that does not continue it: whatever is valid is evidence.
+        while at + BLOCK_BYTES <= file.bytes.len() {
+            at += match parse(file, at)? {
+                Some(entry) => {
+                    self.evidence(&entry);
+                    self.later.push((
+                        entry.head.sequence,
+                        found(file, at, &entry),
+                        entry.bytes as u64,
+                    ));
+                    self.missing = true;
+                    entry.bytes
+                }
+                None => BLOCK_BYTES,
+            };
+        }
+        Ok(())
+    }
+
+    /// Accepts entries while they continue the chain. Returns where it ends in this file.
+    fn chain(&mut self, file: &JournalBytes, mut at: usize) -> Result<usize, LogError> {
+        while at + BLOCK_BYTES <= file.bytes.len() {
+            let Some(entry) = parse(file, at)? else { break };
+            let (sequence, previous_crc) = self
+                .next
+                .unwrap_or((entry.head.sequence, entry.head.previous_crc));
+            if entry.head.sequence != sequence || entry.head.previous_crc != previous_crc {
+                break;
+            }
+            self.evidence(&entry);
+            self.stream.records.extend(found(file, at, &entry));
+            self.stream.entries += 1;
+            self.next = Some((sequence + 1, entry.crc));
+            at += entry.bytes;
+        }
+        if let Some(torn) = file
+            .bytes
+            .get(at..)
+            .and_then(|b| entry::claimed_bytes(&file.id, b))
+        {
+            self.stream.cut_entries += 1;
+            self.stream.cut_bytes += torn as u64;
+            self.missing = true;
+        }
+        Ok(at)
+    }
+
+    fn evidence(&mut self, entry: &Entry<'_>) {
+        let head = &entry.head;
+        let bound = if head.boot_id == self.boot_id {
+            head.written_bound
+        } else {
+            head.durable_bound
+        };
+        self.stream.acknowledged_bound = self.stream.acknowledged_bound.max(bound);
+    }
+
+    fn finish(mut self, mark: Option<EntryHead>) -> Stream {
+        let mut stream = self.stream;
+        if let Some(mark) = mark {
+            stream.acknowledged_bound = stream.acknowledged_bound.max(mark.sequence);
+        }
+        let missing = self.next.map_or(0, |(sequence, _)| sequence);
+        self.later.retain(|(sequence, ..)| *sequence > missing);
+        self.later.sort_by_key(|(sequence, ..)| *sequence);
+        let evidence = Evidence {
+            missing,
+            acknowledged_bound: stream.acknowledged_bound,
+            later_exists: !self.later.is_empty(),
+        };
+        match decide(evidence) {
+            Verdict::End => {}
+            Verdict::CutUnacknowledged => {
+                stream.cut_entries += self.later.len() as u64;
+                stream.cut_bytes += self.later.iter().map(|(.., bytes)| bytes).sum::<u64>();
+            }
+            Verdict::Damage => {
+                stream.damaged_at = Some(missing);
+                stream
+                    .records
+                    .extend(self.later.into_iter().flat_map(|(_, records, _)| records));
+            }
+        }
+        stream
+    }
+}
+
+fn parse(file: &JournalBytes, at: usize) -> Result<Option<Entry<'_>>, LogError> {
+    match Entry::parse(&file.bytes[at..]) {
+        Ok(entry) => Ok((entry.head.file == file.id).then_some(entry)),
+        Err(NotAnEntry::Invalid) => Ok(None),
+        Err(NotAnEntry::Version(version)) => Err(LogError::Journal {
+            path: file.path.clone(),
+            reason: format!(
+                "{} holds an entry of format version {version}",
+                name_of(&file.id)
+            ),
+        }),
+    }
+}
+
+fn found(file: &JournalBytes, at: usize, entry: &Entry<'_>) -> Vec<FoundRecord> {
+    let records = entry.records().map(|(record, inline)| FoundRecord {
+        sequence: entry.head.sequence,
+        record,
+        file: file.path.clone(),
+        inline_at: (at + inline) as u64,
+    });
+    records.collect()
+}
+
+/// Reads the first `bytes` of a file, or all of it. An error is no verdict on what is there: recovery stops.
+async fn read_file<I: Io>(io: &I, path: &Path, bytes: u64) -> Result<Vec<u8>, LogError> {
+    use crate::io::File;
+    const STEP: usize = 1 << 20;
+    let file = io
+        .open(path, OpenMode::Existing)
+        .await
+        .map_err(LogError::io("open", path))?;
+    let size = file
+        .size()
+        .await
+        .map_err(LogError::io("stat", path))?
+        .min(bytes);
+    let mut all = Vec::with_capacity(size as usize);
+    while (all.len() as u64) < size {
+        let step = STEP.min((size as usize - all.len()).next_multiple_of(BLOCK_BYTES));
+        let read = file
+            .read_at(all.len() as u64, step)
+            .await
+            .map_err(LogError::io("read", path))?;
+        if read.as_ref().is_empty() {
+            break;
+        }
+        all.extend_from_slice(read.as_ref());
+    }
+    file.close().await;
+    Ok(all)
+}

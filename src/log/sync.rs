@@ -1,0 +1,111 @@
+//! The sync loop: one sync covers all that was written before it began, however many wait; and what becomes possible
+//! when things are durable.
+
+use crate::io::{File, Io};
+use crate::log::commit;
+use crate::log::core::{Core, Unsynced};
+use crate::log::roll;
+use crate::log::{FLUSH_INTERVAL, LogError};
+use std::rc::Rc;
+
+/// Runs until the log is stopped or has failed.
+pub(crate) async fn sync_loop<I: Io>(core: Rc<Core<I>>) {
+    while !core.is_over() {
+        let wait = core.sync_work.wait();
+        let moved = core.moved.wait();
+        if core.sync_wanted.get() <= core.durable_bound.get() {
+            wait.await;
+            continue;
+        }
+        if core.written_bound.get() == core.durable_bound.get() {
+            // What is wanted is still being written.
+            moved.await;
+            continue;
+        }
+        if let Err(reason) = sync_once(&core).await {
+            return core.fail(reason);
+        }
+        retire_if_free(&core);
+        core.moved.notify();
+    }
+}
+
+/// Makes durable what is written now.
+async fn sync_once<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
+    let target = core.written_bound.get();
+    let unsynced: Unsynced<I> = core.unsynced.take();
+    let mut goals = Vec::with_capacity(unsynced.partitions.len());
+    for partition in &unsynced.partitions {
+        partition.unsynced.set(false);
+        goals.push(partition.written.get());
+    }
+    for segment in &unsynced.segments {
+        segment.touched.set(false);
+    }
+    for segment in &unsynced.segments {
+        // A segment without a file was closed, and synced before that.
+        let file = segment.file.borrow().as_ref().map(Rc::clone);
+        if let Some(file) = file {
+            let done = file.sync().await;
+            done.map_err(|e| format!("sync {} segment {}: {e}", segment.key, segment.base))?;
+        }
+    }
+    for file in &unsynced.files {
+        let done = file.file.sync().await;
+        done.map_err(|error| format!("sync {}: {error}", file.path.display()))?;
+    }
+    core.durable_bound.set(target);
+    for (partition, goal) in unsynced.partitions.iter().zip(goals) {
+        partition.advance_synced(goal);
+        partition.progress.notify();
+    }
+    Ok(())
+}
+
+/// The retiring journal file is free once all partitions were carried out of it durably: it becomes the next spare.
+fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
+    let durable = core.durable_bound.get();
+    let mut retiring = core.journal.retiring.borrow_mut();
+    let free = retiring
+        .as_ref()
+        .is_some_and(|r| r.carried_below.is_some_and(|b| b <= durable));
+    let Some(old) = (if free { retiring.take() } else { None }) else {
+        return;
+    };
+    drop(retiring);
+    let core = Rc::clone(core);
+    core.io.clone().spawn(async move {
+        // Cycles hold their file until they are acknowledged, which all of these are.
+        let old = Rc::try_unwrap(old.file).ok();
+        if let Err(error) = commit::prepare_spare(&core, old).await {
+            fail_unless_over(&core, &error);
+        }
+    });
+}
+
+/// A failure of upkeep: final, unless the log is over anyway.
+pub(crate) fn fail_unless_over<I: Io>(core: &Core<I>, error: &LogError) {
+    if !core.is_over() {
+        core.fail(error.to_string());
+    }
+}
+
+/// Once a second: syncs what nobody waits for, seals old segments, looks at the disk's free space.
+pub(crate) async fn upkeep_loop<I: Io>(core: Rc<Core<I>>) {
+    while !core.is_over() {
+        core.io.sleep(FLUSH_INTERVAL).await;
+        if core.is_over() {
+            return;
+        }
+        core.want_sync(core.written_bound.get());
+        let partitions: Vec<_> = core.partitions.borrow().values().map(Rc::clone).collect();
+        for partition in &partitions {
+            if !core.stopping.get() && !partition.deleting.get() {
+                roll::roll_if_due(&core, partition, 0);
+            }
+        }
+        let free = core.io.free_bytes(&core.options.data).await;
+        core.disk_low
+            .set(free.is_ok_and(|free| free < core.options.disk_reserve_bytes));
+    }
+}

@@ -1,0 +1,228 @@
+//! What one commit cycle takes: walks the dirty partitions, fills the journal entry, collects the direct writes.
+
+use crate::io::Io;
+use crate::log::core::{Core, Cycle, Part};
+use crate::log::journal::entry::{EntryHead, EntryWriter, Record};
+use crate::log::journal::files::truncated;
+use crate::log::partition::Partition;
+use crate::log::segment::Segment;
+use crate::log::tail::DirectWrite;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// A direct write and the segment it belongs to.
+pub(crate) type SegmentWrite<I> = (Rc<Segment<I>>, DirectWrite<I>);
+
+/// A cycle that is ready to be written.
+pub(crate) struct Plan<I: Io> {
+    pub(crate) cycle: Rc<Cycle<I>>,
+    pub(crate) entry: Rc<<I as Io>::Buffer>,
+    pub(crate) position: u64,
+    pub(crate) directs: Vec<SegmentWrite<I>>,
+}
+
+/// What was gathered so far.
+struct Gathered<I: Io> {
+    parts: Vec<Part<I>>,
+    directs: Vec<SegmentWrite<I>>,
+    scratch: Vec<DirectWrite<I>>,
+    bytes: usize,
+    wants_sync: bool,
+    carried: usize,
+}
+
+/// Takes what is pending. `None`: nothing can be taken now.
+pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
+    let mut buffer = core.io.buffer(core.options.entry_bytes_max());
+    let mut gathered = Gathered {
+        parts: Vec::new(),
+        directs: Vec::new(),
+        scratch: Vec::new(),
+        bytes: 0,
+        wants_sync: false,
+        carried: 0,
+    };
+    let journal = &core.journal;
+    let file = Rc::clone(&journal.active.borrow());
+    let mut writer = EntryWriter::new(buffer.as_mut());
+    take_dirty(core, &mut writer, &mut gathered);
+    if writer.records() == 0 {
+        return None;
+    }
+    let sequence = journal.sequence.get();
+    let head = EntryHead {
+        file: file.id,
+        sequence,
+        durable_bound: core.durable_bound.get(),
+        written_bound: core.written_bound.get(),
+        boot_id: core.io.boot_id(),
+        previous_crc: journal.previous_crc.get(),
+    };
+    let (bytes, crc) = writer.finish(&head);
+    let position = journal.position.get();
+    assert!(position + bytes as u64 <= file.bytes);
+    journal.sequence.set(sequence + 1);
+    journal.previous_crc.set(crc);
+    journal.position.set(position + bytes as u64);
+    note_carried(core, gathered.carried, sequence + 1);
+    let cycle = Rc::new(Cycle {
+        sequence,
+        left: Cell::new(1 + gathered.directs.len()),
+        parts: gathered.parts,
+        file,
+        bytes: gathered.bytes,
+        wants_sync: gathered.wants_sync,
+    });
+    let entry = Rc::new(truncated(buffer, bytes));
+    Some(Plan {
+        cycle,
+        entry,
+        position,
+        directs: gathered.directs,
+    })
+}
+
+/// Visits each dirty partition once; those that could not be taken whole stay in the list.
+fn take_dirty<I: Io>(core: &Core<I>, writer: &mut EntryWriter<'_>, gathered: &mut Gathered<I>) {
+    let count = core.dirty.borrow().len();
+    for _ in 0..count {
+        let Some(partition) = core.dirty.borrow_mut().pop_front() else {
+            break;
+        };
+        if take_partition(core, &partition, writer, gathered) {
+            partition.dirty.set(false);
+        } else {
+            core.dirty.borrow_mut().push_back(partition);
+        }
+    }
+}
+
+/// Takes all of a partition, oldest segment first. False: something had to stay.
+fn take_partition<I: Io>(
+    core: &Core<I>,
+    partition: &Rc<Partition<I>>,
+    writer: &mut EntryWriter<'_>,
+    gathered: &mut Gathered<I>,
+) -> bool {
+    if partition.deleting.get() {
+        return take_delete(partition, writer, gathered);
+    }
+    let force = partition.carry.get();
+    loop {
+        let Some(segment) = partition.sealing.borrow().front().map(Rc::clone) else {
+            break;
+        };
+        if !take_segment(core, partition, &segment, force, writer, gathered) {
+            return false;
+        }
+        partition.sealing.borrow_mut().pop_front();
+    }
+    let active = partition.active();
+    let pending = active.tail.borrow().is_pending();
+    if (pending || force) && !take_segment(core, partition, &active, force, writer, gathered) {
+        return false;
+    }
+    gathered.bytes += partition.pending_bytes.replace(0);
+    gathered.wants_sync |= partition.wants_sync.replace(false);
+    gathered.carried += usize::from(partition.carry.replace(false));
+    true
+}
+
+fn take_segment<I: Io>(
+    core: &Core<I>,
+    partition: &Rc<Partition<I>>,
+    segment: &Rc<Segment<I>>,
+    force: bool,
+    writer: &mut EntryWriter<'_>,
+    gathered: &mut Gathered<I>,
+) -> bool {
+    let mut tail = segment.tail.borrow_mut();
+    let fits = writer
+        .room()
+        .is_some_and(|room| tail.inline_need(force) <= room);
+    if !fits || !segment.can_write() {
+        return false;
+    }
+    let taken = tail.take(&core.io, force, &mut gathered.scratch);
+    let end = segment.end.get();
+    let record = Record {
+        key: partition.key,
+        deleted: false,
+        segment: segment.base,
+        end_pos: end.pos,
+        next_offset: end.next_offset,
+        direct_pos: taken.direct_pos,
+        direct_bytes: taken.direct_bytes as u32,
+        direct_crc: taken.direct_crc,
+        inline_pos: taken.inline_pos,
+        inline_bytes: taken.inline_bytes as u32,
+        max_timestamp: end.max_timestamp,
+    };
+    writer.push(&record, tail.inline(&taken));
+    partition.note_boundary(segment.base, end);
+    segment
+        .writes
+        .set(segment.writes.get() + gathered.scratch.len());
+    let direct = !gathered.scratch.is_empty();
+    gathered.directs.extend(
+        gathered
+            .scratch
+            .drain(..)
+            .map(|write| (Rc::clone(segment), write)),
+    );
+    gathered.parts.push(Part {
+        partition: Rc::clone(partition),
+        segment: Rc::clone(segment),
+        next_offset: end.next_offset,
+        direct,
+    });
+    true
+}
+
+fn take_delete<I: Io>(
+    partition: &Rc<Partition<I>>,
+    writer: &mut EntryWriter<'_>,
+    gathered: &mut Gathered<I>,
+) -> bool {
+    if writer.room().is_none() {
+        return false;
+    }
+    let segment = partition.active();
+    let record = Record {
+        key: partition.key,
+        deleted: true,
+        segment: segment.base,
+        end_pos: 0,
+        next_offset: partition.appended.get(),
+        direct_pos: 0,
+        direct_bytes: 0,
+        direct_crc: 0,
+        inline_pos: 0,
+        inline_bytes: 0,
+        max_timestamp: 0,
+    };
+    writer.push(&record, &[]);
+    partition.delete_taken.set(true);
+    gathered.bytes += partition.pending_bytes.replace(0);
+    gathered.carried += usize::from(partition.carry.replace(false));
+    gathered.wants_sync = true;
+    let next_offset = partition.written.get();
+    gathered.parts.push(Part {
+        partition: Rc::clone(partition),
+        segment,
+        next_offset,
+        direct: false,
+    });
+    true
+}
+
+/// Once the last partition has been carried out of the retiring journal file, it is known when it is free.
+fn note_carried<I: Io>(core: &Core<I>, carried: usize, bound: u64) {
+    if let Some(retiring) = &mut *core.journal.retiring.borrow_mut() {
+        retiring.uncarried -= carried;
+        if retiring.uncarried == 0 && retiring.carried_below.is_none() {
+            retiring.carried_below = Some(bound);
+            core.want_sync(bound);
+        }
+    }
+}
