@@ -86,5 +86,12 @@ pub const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
 pub const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(UNWRITTEN_BYTES_MAX >= 2 * FRAME_BODY_BYTES_MAX);
 
+/// Bytes of produce requests that a core may have on their way to other cores, and how many requests: past either,
+/// the core stops reading sockets.
+pub const FORWARD_BYTES_MAX: usize = 32 << 20;
+const _: () = assert!(FORWARD_BYTES_MAX >= FRAME_BODY_BYTES_MAX);
+/// See [`FORWARD_BYTES_MAX`].
+pub const FORWARDS_MAX: usize = 8_192;
+
 /// How far a record's timestamp may be from what a signed 64-bit millisecond count can hold: nothing is refused.
 pub const RECORDS_PER_BATCH_MAX: u32 = i32::MAX as u32;

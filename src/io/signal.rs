@@ -12,7 +12,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Waiters and the count of notifications. Clones are the same signal. Allocates only while its list of waiters grows.
+/// Waiters and the count of notifications. Clones are the same signal. Allocates only while its list of waiters grows;
+/// a wait that is dropped leaves the list, so a signal that is rarely notified does not collect those who gave up.
 #[derive(Clone, Debug, Default)]
 pub struct Signal {
     state: Rc<State>,
@@ -21,7 +22,14 @@ pub struct Signal {
 #[derive(Debug, Default)]
 struct State {
     generation: Cell<u64>,
-    waiters: RefCell<Vec<Waker>>,
+    waiters: RefCell<Vec<Waiter>>,
+    next_id: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    waker: Waker,
 }
 
 impl Signal {
@@ -35,7 +43,7 @@ impl Signal {
         self.state.generation.set(self.state.generation.get() + 1);
         let mut waiters = self.state.waiters.borrow_mut();
         for waiter in waiters.drain(..) {
-            waiter.wake();
+            waiter.waker.wake();
         }
     }
 
@@ -43,6 +51,7 @@ impl Signal {
     pub fn wait(&self) -> Wait {
         Wait {
             seen: self.state.generation.get(),
+            id: None,
             state: Rc::clone(&self.state),
         }
     }
@@ -52,24 +61,56 @@ impl Signal {
 #[derive(Debug)]
 pub struct Wait {
     seen: u64,
+    /// In the list of waiters, once polled.
+    id: Option<u64>,
     state: Rc<State>,
 }
 
 impl Future for Wait {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.state.generation.get() != self.seen {
             return Poll::Ready(());
         }
+        let id = self.id.unwrap_or_else(|| self.state.draw_id());
+        self.id = Some(id);
         let mut waiters = self.state.waiters.borrow_mut();
-        if !waiters
-            .iter()
-            .any(|waiter| waiter.will_wake(context.waker()))
-        {
-            waiters.push(context.waker().clone());
+        match waiters.iter_mut().find(|waiter| waiter.id == id) {
+            Some(waiter) => waiter.waker.clone_from(context.waker()),
+            None => waiters.push(Waiter {
+                id,
+                waker: context.waker().clone(),
+            }),
         }
         Poll::Pending
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let Some(id) = self.id else {
+            return;
+        };
+        if self.state.generation.get() == self.seen {
+            // Taken out first: dropping a waker may drop its task, and with it another wait for this signal.
+            let waiter = self.state.take_waiter(id);
+            drop(waiter);
+        }
+    }
+}
+
+impl State {
+    fn draw_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    fn take_waiter(&self, id: u64) -> Option<Waiter> {
+        let mut waiters = self.waiters.borrow_mut();
+        let index = waiters.iter().position(|waiter| waiter.id == id)?;
+        Some(waiters.remove(index))
     }
 }
 
@@ -92,5 +133,19 @@ mod tests {
         let (a, b, other) = (signal.wait(), signal.wait(), signal.clone());
         block_on(zip(zip(a, b), async move { other.notify() }));
         assert!(block_on(poll_once(signal.wait())).is_none());
+    }
+
+    #[test]
+    fn a_dropped_wait_leaves_the_list() {
+        let signal = Signal::new();
+        let mut kept = signal.wait();
+        assert!(block_on(poll_once(&mut kept)).is_none());
+        for _ in 0..100 {
+            assert!(block_on(poll_once(signal.wait())).is_none());
+        }
+        assert_eq!(signal.state.waiters.borrow().len(), 1);
+        signal.notify();
+        assert!(block_on(poll_once(&mut kept)).is_some());
+        assert!(signal.state.waiters.borrow().is_empty());
     }
 }
