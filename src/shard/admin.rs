@@ -1,0 +1,153 @@
+//! Changes of the catalog, on core 0: decided, stored, then acted upon by every core.
+//!
+//! ```text
+//!  any core ──Create/Delete──> core 0: take the turn ─ decide ─ append ─ synced ─┬─ apply here
+//!                                                                                └─ Apply ──> every other core
+//!                              <── answer once all cores have acted ─────────────┘
+//! ```
+//! The record is the truth: once it is synced, the change has happened. A core that fails to act on it is told to the
+//! caller, and acts on it at the next start.
+
+use crate::base::record::BatchBuilder;
+use crate::base::{AckLevel, TimestampMs, TopicId};
+use crate::catalog::{Record, Refusal};
+use crate::engine::{DeleteTopic, EngineError, NewTopic, TopicInfo, TopicRef};
+use crate::io::Io;
+use crate::shard::core::Core;
+use crate::shard::message::{FIRST_CORE, Reply, Request};
+use crate::shard::produce::append_to;
+use crate::shard::topics;
+use std::rc::Rc;
+
+/// Makes a topic, from whichever core.
+pub(super) async fn request_create<I: Io>(
+    core: &Rc<Core<I>>,
+    topic: NewTopic,
+) -> Result<TopicInfo, EngineError> {
+    match ask_first(core, Request::Create(topic)).await {
+        Reply::Created(result) => result,
+        Reply::Stopping => Err(EngineError::Stopping),
+        other => panic!("a create was answered with {}", other.kind()),
+    }
+}
+
+/// Deletes a topic, from whichever core.
+pub(super) async fn request_delete<I: Io>(
+    core: &Rc<Core<I>>,
+    topic: DeleteTopic,
+) -> Result<(), EngineError> {
+    match ask_first(core, Request::Delete(topic)).await {
+        Reply::Deleted(result) => result,
+        Reply::Stopping => Err(EngineError::Stopping),
+        other => panic!("a delete was answered with {}", other.kind()),
+    }
+}
+
+/// On core 0 the change runs in a task of its own too: a connection that goes away must not leave a record stored
+/// and not acted upon.
+async fn ask_first<I: Io>(core: &Rc<Core<I>>, request: Request) -> Reply<I::Source> {
+    if core.stopping.get() {
+        return Reply::Stopping;
+    }
+    if core.here() != FIRST_CORE {
+        core.stats.borrow_mut().forwarded += 1;
+        return core.post.ask(FIRST_CORE, request).await;
+    }
+    let pending = core.post.reserve(FIRST_CORE, 0);
+    let (id, core_of_task) = (pending.id(), Rc::clone(core));
+    core.io.spawn(async move {
+        let core = core_of_task;
+        let reply = match (core.gate.enter(), request) {
+            (Some(_pass), Request::Create(topic)) => Reply::Created(create(&core, topic).await),
+            (Some(_pass), Request::Delete(topic)) => Reply::Deleted(delete(&core, topic).await),
+            _ => Reply::Stopping,
+        };
+        core.post.settle(id, reply);
+    });
+    pending.await
+}
+
+/// On core 0: makes a topic.
+pub(super) async fn create<I: Io>(
+    core: &Rc<Core<I>>,
+    topic: NewTopic,
+) -> Result<TopicInfo, EngineError> {
+    let _turn = core.catalog_turn.take().await;
+    let id = draw_id(core);
+    let settings = topics::settings(topic.settings);
+    let decided = core
+        .catalog
+        .borrow()
+        .decide_create(id, &topic.name, topic.partitions, settings);
+    change(core, decided.map_err(refused)?).await?;
+    topics::find(core, &TopicRef::Id(id))
+}
+
+/// On core 0: deletes a topic.
+pub(super) async fn delete<I: Io>(
+    core: &Rc<Core<I>>,
+    topic: DeleteTopic,
+) -> Result<(), EngineError> {
+    let _turn = core.catalog_turn.take().await;
+    let id = topics::find(core, &topic.topic)?.id;
+    let decided = core.catalog.borrow().decide_delete(id);
+    change(core, decided.map_err(refused)?).await
+}
+
+fn draw_id<I: Io>(core: &Core<I>) -> TopicId {
+    loop {
+        let id = TopicId(u128::from(core.io.random()) << 64 | u128::from(core.io.random()));
+        if !core.catalog.borrow().is_used(id) {
+            return id;
+        }
+    }
+}
+
+/// Stores a decided record, then has every core act on it.
+async fn change<I: Io>(core: &Rc<Core<I>>, record: Record) -> Result<(), EngineError> {
+    store(core, &record).await?;
+    let others: Vec<_> = core
+        .post
+        .others()
+        .map(|other| (other, core.post.ask(other, Request::Apply(record.clone()))))
+        .collect();
+    let mut failures: Vec<String> = topics::apply(core, &record)
+        .await
+        .err()
+        .into_iter()
+        .collect();
+    for (other, pending) in others {
+        match pending.await {
+            Reply::Applied(Ok(())) => {}
+            Reply::Applied(Err(failure)) => failures.push(failure),
+            Reply::Stopping => failures.push(format!("core {other} is stopping")),
+            reply => panic!("a record was answered with {}", reply.kind()),
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(EngineError::StorageFailed(format!(
+            "the change is stored and will be completed at the next start, but now: {}",
+            failures.join("; ")
+        )))
+    }
+}
+
+async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError> {
+    let (mut value, mut batch) = (Vec::new(), BatchBuilder::new());
+    record.encode(&mut value);
+    batch.push(TimestampMs(core.io.wall_ms()), None, Some(&value), &[]);
+    let partition = core.catalog_partition.as_ref();
+    let partition = Rc::clone(partition.expect("core 0 has the catalog's partition"));
+    let appended = append_to(core, partition, AckLevel::Synced, batch.finish())?;
+    appended.settled().await.map(drop)
+}
+
+fn refused(refusal: Refusal) -> EngineError {
+    match refusal {
+        Refusal::Exists(name) => EngineError::TopicExists(name),
+        Refusal::Unknown(name) => EngineError::UnknownTopic(name),
+        other => EngineError::InvalidRequest(other.to_string()),
+    }
+}

@@ -1,0 +1,84 @@
+//! The bridge's trait, answered by this core.
+
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
+use crate::engine::{
+    CoreAddress, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition, NewTopic,
+    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
+};
+use crate::io::Io;
+use crate::log::Chunk;
+use crate::shard::message::{Reply, Request};
+use crate::shard::{Shard, Ticket, admin, fetch, produce, topics};
+
+impl<I: Io> Engine for Shard<I> {
+    type Chunk = Chunk<I>;
+    type Source = I::Source;
+    type Ticket = Ticket<I>;
+
+    async fn room(&self) {
+        self.core.log.room().await;
+        self.core.post.room().await;
+    }
+
+    fn produce(&self, to: PartitionKey, level: AckLevel, batches: &[u8]) -> Ticket<I> {
+        produce::produce(&self.core, to, level, batches)
+    }
+
+    fn is_settled(&self, ticket: &Ticket<I>) -> bool {
+        ticket.is_settled()
+    }
+
+    async fn produced(&self, ticket: Ticket<I>) -> Result<Produced, EngineError> {
+        ticket.produced().await
+    }
+
+    async fn fetch(
+        &self,
+        request: &FetchRequest,
+        reply: &mut Vec<FetchedPartition<Chunk<I>, I::Source>>,
+    ) {
+        fetch::fetch(&self.core, request, reply).await;
+    }
+
+    async fn list_offset(
+        &self,
+        of: PartitionKey,
+        query: OffsetQuery,
+    ) -> Result<(Offset, Option<TimestampMs>), EngineError> {
+        let core = &self.core;
+        if core.owns(of) {
+            return core.find(of)?.find(query).await;
+        }
+        core.check_known(of)?;
+        core.stats.borrow_mut().forwarded += 1;
+        let request = Request::ListOffset { of, query };
+        match core.post.ask(core.owner(of), request).await {
+            Reply::Offset(result) => result,
+            Reply::Stopping => Err(EngineError::Stopping),
+            other => panic!("an offset query was answered with {}", other.kind()),
+        }
+    }
+
+    fn cores(&self) -> Vec<CoreAddress> {
+        self.core.addresses.borrow().clone()
+    }
+
+    fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>> {
+        topics::list(&self.core, which)
+    }
+
+    async fn create_topic(&self, topic: NewTopic) -> Result<TopicInfo, EngineError> {
+        admin::request_create(&self.core, topic).await
+    }
+
+    async fn delete_topic(&self, topic: DeleteTopic) -> Result<(), EngineError> {
+        admin::request_delete(&self.core, topic).await
+    }
+
+    async fn describe_topic(
+        &self,
+        topic: TopicRef,
+    ) -> Result<(TopicInfo, Vec<PartitionInfo>), EngineError> {
+        topics::describe(&self.core, &topic).await
+    }
+}

@@ -1,0 +1,235 @@
+//! A partition that lives on this core: its log, and what `partition` decides about it.
+
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
+use crate::engine::{
+    EngineError, FetchPartition, FetchedPartition, OffsetQuery, PartitionInfo, Produced,
+};
+use crate::io::Io;
+use crate::log::{AppendError, Chunk, PartitionLog, ReadError};
+use crate::partition::{
+    CheckedBatches, FetchVerdict, Frontiers, ProduceRefusal, Visibility, fetch_verdict,
+};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What this core holds under the key of a partition that it owns.
+pub(super) enum Seat<I: Io> {
+    /// It serves.
+    Serving(Rc<Hosted<I>>),
+    /// Its bytes are damaged and kept; nothing of it is served.
+    Damaged(String),
+    /// It could not be opened.
+    Closed(String),
+}
+
+/// A partition that serves.
+pub(super) struct Hosted<I: Io> {
+    log: PartitionLog<I>,
+    /// The topic's level.
+    ack: AckLevel,
+    visibility: RefCell<Visibility>,
+    deleted: Cell<bool>,
+}
+
+/// What one partition of a fetch is answered with.
+pub(super) type Fetched<I> = FetchedPartition<Chunk<I>, <I as Io>::Source>;
+
+impl<I: Io> Hosted<I> {
+    pub(super) fn new(log: PartitionLog<I>, ack: AckLevel) -> Rc<Self> {
+        let visibility = Visibility::new(ack, frontiers_of(&log));
+        Rc::new(Self {
+            log,
+            ack,
+            visibility: RefCell::new(visibility),
+            deleted: Cell::new(false),
+        })
+    }
+
+    pub(super) fn log(&self) -> &PartitionLog<I> {
+        &self.log
+    }
+
+    pub(super) fn key(&self) -> PartitionKey {
+        self.log.key()
+    }
+
+    pub(super) fn frontiers(&self) -> Frontiers {
+        frontiers_of(&self.log)
+    }
+
+    /// The offset after the last record that may be read.
+    pub(super) fn high_watermark(&self) -> Offset {
+        self.visibility.borrow_mut().advance(self.frontiers())
+    }
+
+    /// Appends checked batches; returns the base offset and the offset after them. If the log refuses in the middle
+    /// (the disk filled up between two batches), what went before stays: the outcome is told as unknown, never as
+    /// "nothing was appended".
+    pub(super) fn append(
+        &self,
+        batches: &CheckedBatches<'_>,
+        level: AckLevel,
+    ) -> Result<(Offset, Offset), EngineError> {
+        if self.deleted.get() {
+            return Err(self.unknown());
+        }
+        let base = self.frontiers().appended;
+        let mut until = base;
+        // What the log is asked for is what readers wait for; the producer may be told earlier.
+        let asked = level.max(self.ack);
+        for batch in batches.iter() {
+            match self.log.append(&batch, asked) {
+                Ok(next) => {
+                    assert!(next > until);
+                    self.visibility.borrow_mut().appended(until, next, level);
+                    until = next;
+                }
+                Err(error) if until == base => return Err(refusal(error)),
+                Err(error) => {
+                    return Err(EngineError::StorageFailed(format!(
+                        "batches up to offset {until} were taken, the rest was not: {error}"
+                    )));
+                }
+            }
+        }
+        Ok((base, until))
+    }
+
+    /// The answer to a produce that ends at `until`, if it can be given.
+    pub(super) fn outcome(
+        &self,
+        base: Offset,
+        until: Offset,
+        level: AckLevel,
+    ) -> Option<Result<Produced, EngineError>> {
+        let frontiers = self.frontiers();
+        if frontiers.has_reached(level, until) {
+            return Some(Ok(Produced {
+                base_offset: base,
+                log_start: frontiers.start,
+            }));
+        }
+        if let Some(reason) = self.log.failed() {
+            return Some(Err(EngineError::StorageFailed(reason)));
+        }
+        self.deleted.get().then(|| Err(self.unknown()))
+    }
+
+    /// About how many bytes a fetch could read now. `None`: there is an error to tell.
+    pub(super) fn readable_bytes(&self, from: Offset) -> Option<u64> {
+        if self.deleted.get() {
+            return None;
+        }
+        match fetch_verdict(from, self.high_watermark(), self.frontiers()) {
+            // An estimate; but where there is a record, there is something to read.
+            FetchVerdict::Serve { until } => Some(self.log.bytes_between(from, until).max(1)),
+            FetchVerdict::Wait => Some(0),
+            FetchVerdict::OutOfRange => None,
+        }
+    }
+
+    /// Reads for a fetch, at most about `budget` bytes; nothing if it is 0. `reply` comes in cleared.
+    pub(super) async fn read(&self, asked: &FetchPartition, budget: u64, reply: &mut Fetched<I>) {
+        let (frontiers, high_watermark) = (self.frontiers(), self.high_watermark());
+        reply.high_watermark = high_watermark;
+        reply.log_start = frontiers.start;
+        let bytes_max = budget.min(u64::from(asked.bytes_max));
+        let until = match fetch_verdict(asked.from, high_watermark, frontiers) {
+            FetchVerdict::Serve { until } if bytes_max > 0 => until,
+            FetchVerdict::Serve { .. } | FetchVerdict::Wait => return,
+            FetchVerdict::OutOfRange => {
+                reply.error = Some(self.out_of_range(asked.from));
+                return;
+            }
+        };
+        let read = self
+            .log
+            .read(asked.from, until, bytes_max, &mut reply.body)
+            .await;
+        if let Err(error) = read {
+            reply.body.clear();
+            reply.error = Some(self.read_error(asked.from, error));
+        }
+    }
+
+    pub(super) async fn find(
+        &self,
+        query: OffsetQuery,
+    ) -> Result<(Offset, Option<TimestampMs>), EngineError> {
+        let high_watermark = self.high_watermark();
+        let time = match query {
+            OffsetQuery::Earliest => return Ok((self.frontiers().start, None)),
+            OffsetQuery::Latest => return Ok((high_watermark, None)),
+            OffsetQuery::AtTime(time) => time,
+        };
+        match self.log.find_time(time, high_watermark).await {
+            Ok(Some((offset, timestamp))) => Ok((offset, Some(timestamp))),
+            Ok(None) => Ok((high_watermark, None)),
+            Err(error) => Err(self.read_error(high_watermark, error)),
+        }
+    }
+
+    pub(super) fn info(&self, core: crate::base::CoreId) -> PartitionInfo {
+        let frontiers = self.frontiers();
+        PartitionInfo {
+            core,
+            log_start: frontiers.start,
+            high_watermark: self.high_watermark(),
+            next_offset: frontiers.appended,
+            bytes: self.log.bytes(),
+            segments: self.log.segments(),
+        }
+    }
+
+    /// Tells everybody who waits that this partition is no more.
+    pub(super) fn mark_deleted(&self) {
+        self.deleted.set(true);
+        self.log.progress().notify();
+    }
+
+    fn unknown(&self) -> EngineError {
+        EngineError::UnknownTopic(self.key().topic.to_string())
+    }
+
+    fn out_of_range(&self, asked: Offset) -> EngineError {
+        EngineError::OffsetOutOfRange {
+            asked,
+            log_start: self.frontiers().start,
+            high_watermark: self.high_watermark(),
+        }
+    }
+
+    fn read_error(&self, asked: Offset, error: ReadError) -> EngineError {
+        match error {
+            ReadError::OutOfRange => self.out_of_range(asked),
+            ReadError::Damaged(reason) => EngineError::Damaged(reason),
+            ReadError::Io(reason) => EngineError::StorageFailed(reason),
+        }
+    }
+}
+
+/// Checks the bytes of a produce.
+pub(super) fn check(batches: &[u8]) -> Result<CheckedBatches<'_>, EngineError> {
+    CheckedBatches::check(batches).map_err(|refusal| match refusal {
+        ProduceRefusal::Batch(error) => EngineError::BadBatch(error),
+        ProduceRefusal::Empty => EngineError::InvalidRequest(refusal.to_string()),
+    })
+}
+
+fn frontiers_of<I: Io>(log: &PartitionLog<I>) -> Frontiers {
+    let frontiers = log.frontiers();
+    Frontiers {
+        start: frontiers.start,
+        synced: frontiers.synced,
+        written: frontiers.written,
+        appended: frontiers.appended,
+    }
+}
+
+fn refusal(error: AppendError) -> EngineError {
+    match error {
+        AppendError::DiskFull => EngineError::DiskFull,
+        AppendError::Stopping => EngineError::Stopping,
+        AppendError::Failed(reason) => EngineError::StorageFailed(reason),
+    }
+}
