@@ -1,4 +1,77 @@
 //! cli: the command line: parses arguments, wires rooms, prints.
 //!
+//! Does: noun-verb commands in one binary. Every command is a file; what parses, cuts, formats and counts is pure and
+//! stands apart from what talks to a broker.
 //! May import: all.
 //! Must not know: anything that a room would have to ask it for; nobody imports it, and it holds no logic of the broker.
+//!
+//! ```text
+//!   arguments ──args, values──> a command ──client──> broker
+//!                                   │
+//!         stdin ──lines──>          └──format, print──> stdout      failures ──exit──> one line, one code
+//! ```
+//! Invariants:
+//! - Results go to stdout, everything else to stderr. A reader that closes the pipe ends the command quietly.
+//! - A failure is one line, `error: cause; remedy`, and an exit code from the table in `exit`.
+
+pub mod args;
+pub mod exit;
+pub mod format;
+pub mod lines;
+pub mod print;
+pub mod values;
+
+use args::{Args, Command};
+use clap::Parser;
+use exit::{Exit, Failure};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the command that the arguments name (the first is the name of the program).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => return explain(&error),
+    };
+    match perform(&args) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            if failure.exit != Exit::Done {
+                print::note(&format!("error: {failure}"));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// Help and version go to stdout and are no failure; anything else is a usage error.
+fn explain(error: &clap::Error) -> ExitCode {
+    let asked = !error.use_stderr();
+    // Whoever closed the pipe does not want the text.
+    let _ = error.print();
+    if asked { Exit::Done } else { Exit::Usage }.into()
+}
+
+fn perform(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Version => version(args),
+    }
+}
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+fn version(args: &Args) -> Result<(), Failure> {
+    let version = Version {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    match args.output {
+        print::Output::Table => print::emit(&format!("{} {}\n", version.name, version.version)),
+        print::Output::Json => print::emit(&print::json(&version)),
+    }
+}
