@@ -56,6 +56,17 @@ impl<R: Read> Lines<R> {
 
     /// The next message; `None` at the end of the input. After an error, stop.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineError> {
+        let more = self.advance()?;
+        Ok(more.then_some(self.line.as_slice()))
+    }
+
+    /// The message that was read last.
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// Reads the next message for [`Lines::line`]; false at the end of the input. After an error, stop.
+    pub fn advance(&mut self) -> Result<bool, LineError> {
         self.number += 1;
         self.line.clear();
         // The longest message and its delimiter: one byte more would be one too many, and is not waited for.
@@ -68,7 +79,7 @@ impl<R: Read> Lines<R> {
                     cause,
                 });
             }
-            Ok(0) => return Ok(None),
+            Ok(0) => return Ok(false),
             Ok(_) => {}
         }
         if self.line.last() == Some(&self.delimiter) {
@@ -80,7 +91,7 @@ impl<R: Read> Lines<R> {
                 bytes_max: self.bytes_max,
             });
         }
-        Ok(Some(&self.line))
+        Ok(true)
     }
 
     /// The number of the line that was read last, counted from 1.

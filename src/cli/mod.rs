@@ -15,6 +15,7 @@
 //! - A failure is one line, `error: cause; remedy`, and an exit code from the table in `exit`.
 
 pub mod args;
+pub mod demo;
 pub mod exit;
 pub mod format;
 pub mod lines;
