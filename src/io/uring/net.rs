@@ -1,0 +1,118 @@
+//! Sockets: listening, connecting, and the receiving half.
+//!
+//! ```text
+//!  connection = one socket ── fd ──> UringReader   (glommio stream, reads)
+//!                        └─ dup'd fd ─> UringWriter (glommio stream, waits for room; sends go straight to the fd)
+//! ```
+//! Decided: the listening socket is ours and not glommio's, which sets SO_REUSEPORT: a second broker would bind the
+//! same port in silence and take half of the connections.
+
+use super::core::Core;
+use super::edge;
+use super::send::UringWriter;
+use crate::io::{Listener, Reader};
+use futures_lite::AsyncRead;
+use glommio::net::{TcpListener, TcpStream};
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use std::future::poll_fn;
+use std::io::{ErrorKind, Result};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// Connections that the kernel completes before we accept them; further ones wait and retry.
+const BACKLOG: i32 = 1024;
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct UringListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    core: Rc<Core>,
+}
+
+/// The receiving half of a connection.
+#[derive(Debug)]
+pub struct UringReader {
+    stream: TcpStream,
+}
+
+impl UringListener {
+    pub(super) fn bind(core: &Rc<Core>, address: SocketAddr) -> Result<Self> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = rustix::net::socket_with(
+            family,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::TCP),
+        )?;
+        // A restarted broker takes its port back from connections in TIME_WAIT; a listening socket still refuses us.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+        // SAFETY: the descriptor was just given up by its only owner.
+        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        Ok(Self {
+            listener,
+            address,
+            core: Rc::clone(core),
+        })
+    }
+}
+
+impl Listener for UringListener {
+    type Reader = UringReader;
+    type Writer = UringWriter;
+
+    /// EMFILE, ECONNABORTED and their like are the caller's to wait out.
+    async fn accept(&self) -> Result<(UringReader, UringWriter, SocketAddr)> {
+        let stream = self.listener.accept().await.map_err(edge)?;
+        let peer = stream.peer_addr().map_err(edge)?;
+        let (reader, writer) = halves(&self.core, stream)?;
+        Ok((reader, writer, peer))
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+pub(super) async fn connect(
+    core: &Rc<Core>,
+    address: SocketAddr,
+) -> Result<(UringReader, UringWriter)> {
+    let stream = TcpStream::connect(address).await.map_err(edge)?;
+    halves(core, stream)
+}
+
+/// Splits a connected stream. Non-blocking is needed by sendfile, which has no flag of its own for it; glommio's own
+/// calls say MSG_DONTWAIT and do not care.
+fn halves(core: &Rc<Core>, stream: TcpStream) -> Result<(UringReader, UringWriter)> {
+    // SAFETY: the stream owns the descriptor and lives to the end of this function.
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(fd, true)?;
+    sockopt::set_tcp_nodelay(fd, true)?;
+    let second = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+    // SAFETY: the descriptor was just given up by its only owner.
+    let sending = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
+    Ok((UringReader { stream }, UringWriter::new(core, sending)))
+}
+
+impl Reader for UringReader {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            let read = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, buffer));
+            match read.await {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
