@@ -2,3 +2,5 @@
 //!
 //! May import: base, engine.
 //! Must not know: sockets, cores, files; sibling protocols.
+
+pub mod native;

@@ -1,0 +1,721 @@
+//! Both ends of the wire against each other, against bytes that are checked in, and against damage.
+//!
+//! `goldens.txt` holds one frame per kind of request and reply, in hex: a client of yesterday must understand the
+//! broker of today. A line that changes is a break of the protocol, unless no version was ever released with it.
+
+use super::*;
+use crate::base::checksum::crc32;
+use crate::base::limits::{
+    FETCH_BYTES_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX, TOPIC_PARTITIONS_MAX,
+};
+use crate::base::prng::Prng;
+use crate::base::{
+    AckLevel, Body, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId,
+};
+use crate::engine::{EngineError, FetchRequest, FetchedPartition, Produced};
+use std::time::Duration;
+
+const GOLDENS: &str = include_str!("goldens.txt");
+const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+
+fn key(partition: u32) -> PartitionKey {
+    PartitionKey::new(TOPIC, PartitionNo(partition))
+}
+
+fn settings() -> TopicSettings {
+    TopicSettings {
+        ack: AckLevel::Synced,
+        segment_bytes: 1 << 30,
+        segment_ms: 86_400_000,
+    }
+}
+
+fn info(name: &str, partitions: u32) -> TopicInfo {
+    TopicInfo {
+        id: TOPIC,
+        name: name.to_owned(),
+        partitions,
+        settings: settings(),
+        owners: (0..partitions).map(|p| CoreId((p % 3) as u16)).collect(),
+    }
+}
+
+fn cores() -> Vec<CoreAddress> {
+    let address = |core| CoreAddress {
+        core: CoreId(core),
+        host: "::1".to_owned(),
+        port: 9_100 + core,
+    };
+    (0..3).map(address).collect()
+}
+
+fn state(partition: u64) -> PartitionInfo {
+    PartitionInfo {
+        core: CoreId(2),
+        log_start: Offset(partition),
+        high_watermark: Offset(200),
+        next_offset: Offset(300),
+        bytes: 4_000,
+        segments: 5,
+    }
+}
+
+fn fetch_request() -> FetchRequest {
+    FetchRequest {
+        partitions: vec![
+            FetchPartition {
+                key: key(0),
+                from: Offset(u64::MAX),
+                bytes_max: 1_000,
+            },
+            FetchPartition {
+                key: key(9_999),
+                from: Offset(5),
+                bytes_max: 1 << 20,
+            },
+        ],
+        bytes_min: 1,
+        wait_max: Duration::from_millis(500),
+        bytes_max: 2 << 20,
+    }
+}
+
+fn fetched() -> Vec<FetchedPartition<Vec<u8>, ()>> {
+    let entry = |partition, error, body: &[u8]| {
+        let mut entry = FetchedPartition {
+            key: key(partition),
+            error,
+            high_watermark: Offset(70),
+            log_start: Offset(3),
+            body: Body::default(),
+        };
+        if !body.is_empty() {
+            entry.body.push_copy(body);
+        }
+        entry
+    };
+    vec![
+        entry(0, None, b"first"),
+        entry(1, Some(EngineError::UnknownPartition(1)), b""),
+        entry(2, None, b"second"),
+    ]
+}
+
+fn offsets_asked() -> [OffsetEntry; 3] {
+    [
+        (key(0), OffsetQuery::Earliest),
+        (key(1), OffsetQuery::Latest),
+        (key(2), OffsetQuery::AtTime(TimestampMs(-5))),
+    ]
+    .map(|(key, query)| OffsetEntry { key, query })
+}
+
+fn frame(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+/// One frame of each kind of request, by name.
+fn requests() -> Vec<(&'static str, Vec<u8>)> {
+    let mut w = RequestWriter::new();
+    let fits = "within limits";
+    let name = TopicRef::Name("logs".to_owned());
+    let new = NewTopic {
+        name: "logs".to_owned(),
+        partitions: 12,
+        settings: settings(),
+    };
+    let all = MetadataQuery::All {
+        after: Some("logs".to_owned()),
+    };
+    let some = MetadataQuery::Topics(vec![name.clone(), TopicRef::Id(TOPIC)]);
+    let sizes = [(key(0), 4u32), (key(1), 3)];
+    vec![
+        (
+            "hello",
+            frame(|o| w.hello(1, "test", "0.1", o).expect(fits)),
+        ),
+        (
+            "metadata_all",
+            frame(|o| w.metadata(2, &all, o).expect(fits)),
+        ),
+        (
+            "metadata_some",
+            frame(|o| w.metadata(3, &some, o).expect(fits)),
+        ),
+        (
+            "create_topic",
+            frame(|o| w.create_topic(4, &new, o).expect(fits)),
+        ),
+        (
+            "delete_topic",
+            frame(|o| w.delete_topic(5, &name, o).expect(fits)),
+        ),
+        (
+            "describe_topic",
+            frame(|o| {
+                w.describe_topic(6, &TopicRef::Id(TOPIC), 512, o)
+                    .expect(fits)
+            }),
+        ),
+        (
+            "produce",
+            frame(|o| {
+                w.produce(7, AckLevel::Written, sizes.into_iter(), o)
+                    .expect(fits);
+                o.extend_from_slice(b"aaaabbb");
+            }),
+        ),
+        (
+            "fetch",
+            frame(|o| w.fetch(8, &fetch_request(), o).expect(fits)),
+        ),
+        (
+            "list_offsets",
+            frame(|o| {
+                w.list_offsets(9, offsets_asked().into_iter(), o)
+                    .expect(fits)
+            }),
+        ),
+    ]
+}
+
+fn outcomes() -> [Result<Produced, EngineError>; 3] {
+    let at = |offset| Produced {
+        base_offset: Offset(offset),
+        log_start: Offset(1),
+    };
+    [Ok(at(10)), Err(EngineError::DiskFull), Ok(at(u64::MAX))]
+}
+
+/// One frame of each kind of reply, by name.
+fn replies() -> Vec<(&'static str, Vec<u8>)> {
+    let mut w = ReplyWriter::new();
+    let unknown = EngineError::UnknownTopic("nope".to_owned());
+    let topics = [Ok(info("logs", 4)), Err(unknown.clone())];
+    let described = Ok((info("logs", 2), vec![state(0), state(1)]));
+    let listed = [
+        Ok((Offset(4), None)),
+        Ok((Offset(5), Some(TimestampMs(1_700_000_000_000)))),
+        Err(EngineError::Stopping),
+    ];
+    vec![
+        (
+            "refused",
+            frame(|o| w.refused(1, ErrorCode::HelloFirst, "say hello", o)),
+        ),
+        (
+            "welcome",
+            frame(|o| w.welcome(2, 1, NodeId(77), CoreId(2), o)),
+        ),
+        ("metadata", frame(|o| w.metadata(3, &cores(), &topics, o))),
+        (
+            "topic_created",
+            frame(|o| w.topic_created(4, &Ok(info("logs", 2)), o)),
+        ),
+        ("topic_deleted", frame(|o| w.topic_deleted(5, &Ok(()), o))),
+        (
+            "topic_not_deleted",
+            frame(|o| w.topic_deleted(6, &Err(unknown), o)),
+        ),
+        (
+            "topic_described",
+            frame(|o| w.topic_described(7, &described, 0, o)),
+        ),
+        ("produced", frame(|o| w.produced(8, &outcomes(), o))),
+        (
+            "fetched",
+            frame(|o| {
+                assert_eq!(w.fetched(9, &fetched(), o), 11);
+                o.extend_from_slice(b"firstsecond");
+            }),
+        ),
+        (
+            "offsets_listed",
+            frame(|o| w.offsets_listed(10, &listed, o)),
+        ),
+    ]
+}
+
+fn take(bytes: &[u8]) -> Frame<'_> {
+    match split(bytes, Caps::REPLY) {
+        Ok(Split::Frame(frame)) => frame,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn request(bytes: &[u8]) -> Request<'_> {
+    let frame = take(bytes);
+    Request::decode(frame.header, frame.body).expect("written by us")
+}
+
+fn reply(bytes: &[u8]) -> Reply<'_> {
+    let frame = take(bytes);
+    Reply::decode(frame.header, frame.body).expect("written by us")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_kind_of_frame_has_the_bytes_that_are_checked_in() {
+    let lines = |side: &str, frames: Vec<(&str, Vec<u8>)>| -> Vec<String> {
+        let line = |(name, bytes): &(&str, Vec<u8>)| format!("{side} {name} {}", hex(bytes));
+        frames.iter().map(line).collect()
+    };
+    let mut now = lines("request", requests());
+    now.extend(lines("reply", replies()));
+    let golden: Vec<&str> = GOLDENS.lines().collect();
+    assert_eq!(now, golden, "goldens.txt would be:\n{}", now.join("\n"));
+}
+
+#[test]
+fn the_broker_reads_what_the_client_wrote() {
+    let all = requests();
+    let named = |name: &str| {
+        let found = all.iter().find(|(n, _)| *n == name);
+        request(&found.expect("in the list").1)
+    };
+    let Request::Hello(hello) = named("hello") else {
+        panic!()
+    };
+    assert_eq!((hello.version_min, hello.version_max), (1, 1));
+    assert_eq!((hello.software, hello.software_version), ("test", "0.1"));
+    let Request::Metadata(MetadataQuery::All { after }) = named("metadata_all") else {
+        panic!()
+    };
+    assert_eq!(after.as_deref(), Some("logs"));
+    let Request::Metadata(MetadataQuery::Topics(topics)) = named("metadata_some") else {
+        panic!()
+    };
+    let logs = TopicRef::Name("logs".to_owned());
+    assert_eq!(topics, [logs.clone(), TopicRef::Id(TOPIC)]);
+    let Request::CreateTopic(new) = named("create_topic") else {
+        panic!()
+    };
+    assert_eq!((new.name.as_str(), new.partitions), ("logs", 12));
+    assert_eq!(new.settings, settings());
+    assert!(matches!(named("delete_topic"), Request::DeleteTopic(d) if d.topic == logs));
+    assert!(matches!(
+        named("describe_topic"),
+        Request::DescribeTopic {
+            topic: TopicRef::Id(TOPIC),
+            first: PartitionNo(512)
+        }
+    ));
+}
+
+#[test]
+fn the_broker_reads_the_hot_requests_without_a_copy() {
+    let all = requests();
+    let bytes = |name: &str| &all.iter().find(|(n, _)| *n == name).expect("listed").1;
+    let Request::Produce(produce) = request(bytes("produce")) else {
+        panic!()
+    };
+    let entries: Vec<_> = produce.entries().map(|e| (e.key, e.batches)).collect();
+    assert_eq!((produce.level(), produce.count()), (AckLevel::Written, 2));
+    assert_eq!(entries, [(key(0), &b"aaaa"[..]), (key(1), b"bbb")]);
+    let Request::Fetch(fetch) = request(bytes("fetch")) else {
+        panic!()
+    };
+    let mut filled = FetchRequest::default();
+    fetch.fill(&mut filled);
+    assert_eq!((&filled, fetch.count()), (&fetch_request(), 2));
+    let Request::ListOffsets(list) = request(bytes("list_offsets")) else {
+        panic!()
+    };
+    assert_eq!(list.entries().collect::<Vec<_>>(), offsets_asked());
+    assert_eq!(list.count(), 3);
+}
+
+#[test]
+fn the_client_reads_what_the_broker_wrote() {
+    let all = replies();
+    let named = |name: &str| {
+        let found = all.iter().find(|(n, _)| *n == name);
+        reply(&found.expect("in the list").1)
+    };
+    let Reply::Refused(refusal) = named("refused") else {
+        panic!()
+    };
+    assert_eq!(
+        refusal,
+        Refusal::new(ErrorCode::HelloFirst, Some("say hello"))
+    );
+    let Reply::Welcome(welcome) = named("welcome") else {
+        panic!()
+    };
+    assert_eq!(
+        (welcome.version, welcome.node, welcome.core),
+        (1, NodeId(77), CoreId(2))
+    );
+    assert_eq!(welcome.entries_max as usize, REQUEST_PARTITIONS_MAX);
+    let Reply::Metadata(page) = named("metadata") else {
+        panic!()
+    };
+    assert_eq!((page.cores, page.more), (cores(), false));
+    assert_eq!(page.topics[0], Ok(info("logs", 4)));
+    let refusal = page.topics[1].as_ref().expect_err("unknown");
+    assert_eq!(refusal.code, ErrorCode::UnknownTopic);
+    assert!(refusal.message.contains("nope") && page.topics.len() == 2);
+    assert!(matches!(named("topic_created"), Reply::TopicCreated(t) if t == info("logs", 2)));
+    assert!(matches!(named("topic_deleted"), Reply::TopicDeleted));
+    assert!(
+        matches!(named("topic_not_deleted"), Reply::Refused(r) if r.code == ErrorCode::UnknownTopic)
+    );
+    let Reply::TopicDescribed(page) = named("topic_described") else {
+        panic!()
+    };
+    assert_eq!((page.topic, page.first), (info("logs", 2), 0));
+    assert_eq!(page.partitions, [state(0), state(1)]);
+}
+
+#[test]
+fn the_client_reads_the_answers_to_entries() {
+    let all = replies();
+    let bytes = |name: &str| &all.iter().find(|(n, _)| *n == name).expect("listed").1;
+    let Reply::Produced(produced) = reply(bytes("produced")) else {
+        panic!()
+    };
+    let entries: Vec<_> = produced.entries().collect();
+    let expected = outcomes().map(|outcome| outcome.map_err(|error| Refusal::from(&error)));
+    assert_eq!((entries.as_slice(), produced.count()), (&expected[..], 3));
+    let Reply::Fetched(fetched) = reply(bytes("fetched")) else {
+        panic!()
+    };
+    let entries: Vec<_> = fetched.entries().collect();
+    assert_eq!(
+        entries.iter().map(|e| e.batches).collect::<Vec<_>>(),
+        [&b"first"[..], b"", b"second"]
+    );
+    assert!(
+        entries
+            .iter()
+            .all(|e| (e.high_watermark, e.log_start) == (Offset(70), Offset(3)))
+    );
+    let refusal = entries[1].error.as_ref().expect("refused");
+    assert_eq!(
+        refusal.message,
+        EngineError::UnknownPartition(1).to_string()
+    );
+    assert!(entries[0].error.is_none() && entries[2].error.is_none() && fetched.count() == 3);
+    let Reply::OffsetsListed(listed) = reply(bytes("offsets_listed")) else {
+        panic!()
+    };
+    let entries: Vec<_> = listed.entries().collect();
+    assert_eq!(entries[0], Ok((Offset(4), None)));
+    assert_eq!(
+        entries[1],
+        Ok((Offset(5), Some(TimestampMs(1_700_000_000_000))))
+    );
+    assert_eq!(
+        entries[2].as_ref().map_err(|r| r.code),
+        Err(ErrorCode::Stopping)
+    );
+}
+
+/// Every use of whatever a decode yields: an accessor that could panic would.
+fn use_up(header: &[u8], body: &[u8]) -> u32 {
+    let mut decoded = 0;
+    if let Ok(request) = Request::decode(header, body) {
+        decoded += 1;
+        match request {
+            Request::Produce(produce) => {
+                let sum: usize = produce.entries().map(|e| e.batches.len()).sum();
+                assert_eq!(sum, body.len());
+            }
+            Request::Fetch(fetch) => {
+                let mut filled = FetchRequest::default();
+                fetch.fill(&mut filled);
+                assert!(filled.bytes_max as usize <= FETCH_BYTES_MAX);
+            }
+            Request::ListOffsets(list) => assert_eq!(list.entries().count(), list.count()),
+            other => assert!(!format!("{other:?}").is_empty()),
+        }
+    }
+    if let Ok(reply) = Reply::decode(header, body) {
+        decoded += 1;
+        match reply {
+            Reply::Produced(produced) => assert_eq!(produced.entries().count(), produced.count()),
+            Reply::Fetched(fetched) => {
+                let sum: usize = fetched.entries().map(|e| e.batches.len()).sum();
+                assert_eq!(sum, body.len());
+            }
+            Reply::OffsetsListed(list) => assert_eq!(list.entries().count(), list.count()),
+            other => assert!(!format!("{other:?}").is_empty()),
+        }
+    }
+    decoded
+}
+
+#[test]
+fn a_truncated_frame_asks_for_more_and_a_truncated_header_is_refused_or_harmless() {
+    for (_, bytes) in requests().iter().chain(&replies()) {
+        for cut in 0..bytes.len() {
+            assert!(matches!(split(&bytes[..cut], Caps::REPLY), Ok(Split::NeedMore(n)) if n > cut));
+        }
+        let frame = take(bytes);
+        for cut in 0..frame.header.len() {
+            use_up(&frame.header[..cut], frame.body);
+        }
+        assert!(use_up(frame.header, frame.body) >= 1);
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_header_is_caught_by_its_checksum() {
+    for (_, bytes) in requests().iter().chain(&replies()) {
+        let header = take(bytes).header.len();
+        for index in 16..16 + header {
+            let mut bad = bytes.clone();
+            bad[index] ^= 0xff;
+            assert!(matches!(
+                split(&bad, Caps::REPLY),
+                Err(FrameError::Crc { .. })
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_header_with_a_good_checksum_never_panics() {
+    let mut prng = Prng::new(20_261_121);
+    for (_, bytes) in requests().iter().chain(&replies()) {
+        let frame = take(bytes);
+        for index in 0..frame.header.len() {
+            for flip in [0x01, 0x02, 0x80, 0xff, prng.below(256) as u8] {
+                let mut bad = frame.header.to_vec();
+                bad[index] ^= flip;
+                use_up(&bad, frame.body);
+                let other = prng.below(bad.len() as u64) as usize;
+                bad[other] = prng.next_u64() as u8;
+                use_up(&bad, frame.body);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_does_not_add_up_is_refused() {
+    let (requests, replies) = (requests(), replies());
+    let bytes = |all: &[(&str, Vec<u8>)], name: &str| {
+        all.iter()
+            .find(|(n, _)| *n == name)
+            .expect("listed")
+            .1
+            .clone()
+    };
+    for name in ["produce", "hello", "fetch"] {
+        let frame = bytes(&requests, name);
+        let (header, body) = (take(&frame).header, take(&frame).body);
+        let longer = [body, b"x"].concat();
+        assert!(matches!(
+            Request::decode(header, &longer),
+            Err(RequestError::Malformed(_))
+        ));
+    }
+    let produce = bytes(&requests, "produce");
+    assert!(Request::decode(take(&produce).header, b"aaaabb").is_err());
+    for name in ["fetched", "produced"] {
+        let frame = bytes(&replies, name);
+        let longer = [take(&frame).body, b"x"].concat();
+        assert!(matches!(
+            Reply::decode(take(&frame).header, &longer),
+            Err(ReplyError::Malformed(_))
+        ));
+    }
+}
+
+#[test]
+fn limits_hold_at_both_ends() {
+    let mut writer = RequestWriter::new();
+    let mut out = Vec::new();
+    let entries = |n: usize| (0..n as u32).map(|p| (key(p), 1));
+    let max = REQUEST_PARTITIONS_MAX;
+    let too_many = writer.produce(1, AckLevel::None, entries(max + 1), &mut out);
+    assert_eq!(too_many.expect_err("one too many").limit, max);
+    assert!(
+        writer
+            .produce(1, AckLevel::None, entries(0), &mut out)
+            .is_err()
+    );
+    let huge = [(key(0), u32::MAX), (key(1), u32::MAX)].into_iter();
+    assert!(writer.produce(1, AckLevel::None, huge, &mut out).is_err());
+    let name = "n".repeat(FRAME_HEADER_BYTES_MAX);
+    assert!(
+        writer
+            .delete_topic(1, &TopicRef::Name(name), &mut out)
+            .is_err()
+    );
+    assert!(out.is_empty(), "a refused request leaves nothing behind");
+    writer
+        .produce(1, AckLevel::None, entries(max), &mut out)
+        .expect("as many as fit");
+    out.resize(out.len() + max, 0);
+    assert!(matches!(request(&out), Request::Produce(p) if p.count() == max));
+    out.clear();
+    let long = TopicRef::Name("n".repeat(250));
+    writer
+        .delete_topic(1, &long, &mut out)
+        .expect("the broker decides");
+    let verdict = Request::decode(take(&out).header, b"").expect_err("too long a name");
+    assert!(verdict.code() == ErrorCode::LimitExceeded && !verdict.is_fatal());
+}
+
+#[test]
+fn a_fetch_is_cut_to_what_the_broker_allows() {
+    let mut asked = fetch_request();
+    asked.bytes_max = u32::MAX;
+    asked.bytes_min = u32::MAX;
+    asked.wait_max = Duration::from_secs(1 << 40);
+    asked.partitions[0].bytes_max = u32::MAX;
+    let mut out = Vec::new();
+    RequestWriter::new()
+        .fetch(1, &asked, &mut out)
+        .expect("two entries");
+    let Request::Fetch(fetch) = request(&out) else {
+        panic!()
+    };
+    let mut filled = FetchRequest::default();
+    fetch.fill(&mut filled);
+    assert_eq!(filled.bytes_max as usize, FETCH_BYTES_MAX);
+    assert_eq!(filled.bytes_min, filled.bytes_max);
+    assert_eq!(filled.partitions[0].bytes_max, filled.bytes_max);
+    assert_eq!(filled.wait_max, Duration::from_secs(60));
+}
+
+#[test]
+fn a_kind_that_is_not_known_is_no_damage() {
+    let frame = &requests()[4].1;
+    let mut header = take(frame).header.to_vec();
+    let kind = wire::RequestBody::DeleteTopic.0;
+    let mut unknown = 0;
+    for index in 0..header.len() {
+        if header[index] == kind {
+            header[index] = 200;
+            let verdict = Request::decode(&header, b"");
+            unknown += u32::from(verdict.err() == Some(RequestError::Unknown(200)));
+            header[index] = kind;
+        }
+    }
+    assert_eq!(unknown, 1, "exactly one byte of the header says the kind");
+}
+
+#[test]
+fn the_largest_replies_fit_their_header() {
+    let mut writer = ReplyWriter::new();
+    let failed = EngineError::Damaged("x".repeat(5_000));
+    let refused: Vec<_> = vec![Err(failed.clone()); REQUEST_PARTITIONS_MAX];
+    let out = frame(|o| writer.produced(1, &refused, o));
+    let Reply::Produced(produced) = reply(&out) else {
+        panic!()
+    };
+    let messages: Vec<_> = produced
+        .entries()
+        .map(|e| e.expect_err("all refused"))
+        .collect();
+    assert!(messages.iter().all(|r| r.code == ErrorCode::Damaged));
+    assert!(messages[0].message.ends_with("xxx") && messages[0].message.len() == 512);
+    assert_eq!(messages[1_023].message, "partition is damaged");
+    let all: Vec<_> = (0..u64::from(TOPIC_PARTITIONS_MAX)).map(state).collect();
+    let described = Ok((info(&"n".repeat(249), TOPIC_PARTITIONS_MAX), all));
+    for (first, count) in [
+        (0, PAGE_PARTITIONS_MAX),
+        (9_999, 1),
+        (10_000, 0),
+        (u32::MAX, 0),
+    ] {
+        let out = frame(|o| writer.topic_described(1, &described, first, o));
+        let Reply::TopicDescribed(page) = reply(&out) else {
+            panic!()
+        };
+        assert_eq!((page.first, page.partitions.len()), (first, count));
+    }
+}
+
+#[test]
+fn metadata_comes_in_pages_that_add_up() {
+    let mut writer = ReplyWriter::new();
+    for partitions in [1, 300, TOPIC_PARTITIONS_MAX] {
+        let topics: Vec<_> = (0..600)
+            .map(|n| Ok(info(&format!("t{n:03}"), partitions)))
+            .collect();
+        let mut seen = 0;
+        loop {
+            let out = frame(|o| writer.metadata(1, &cores(), &topics[seen..], o));
+            let Reply::Metadata(page) = reply(&out) else {
+                panic!()
+            };
+            assert!(!page.topics.is_empty());
+            assert_eq!(
+                page.topics,
+                topics[seen..seen + page.topics.len()]
+                    .iter()
+                    .map(|t| Ok(t.clone().expect("all there")))
+                    .collect::<Vec<_>>()
+            );
+            seen += page.topics.len();
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, topics.len());
+    }
+}
+
+#[test]
+fn cores_that_fill_a_page_leave_a_refusal_not_a_loop() {
+    let wide = CoreAddress {
+        core: CoreId(0),
+        host: "h".repeat(253),
+        port: 1,
+    };
+    let cores = vec![wide; 150];
+    let topics = [Ok(info("logs", 4)), Ok(info("more", 4))];
+    let out = frame(|o| ReplyWriter::new().metadata(1, &cores, &topics, o));
+    let Reply::Metadata(page) = reply(&out) else {
+        panic!()
+    };
+    assert!(page.more && page.topics.len() == 1);
+    assert_eq!(
+        page.topics[0].as_ref().map_err(|r| r.code),
+        Err(ErrorCode::LimitExceeded)
+    );
+}
+
+#[test]
+fn more_tables_or_depth_than_a_header_may_have_is_refused() {
+    let mut scratch = Scratch::new();
+    let name = scratch.create_string("n");
+    let args = wire::TopicRefArgs {
+        id: None,
+        name: Some(name),
+    };
+    let refs: Vec<_> = (0..1_100)
+        .map(|_| wire::TopicRef::create(&mut scratch, &args))
+        .collect();
+    let topics = Some(scratch.create_vector(&refs));
+    let args = wire::MetadataArgs {
+        topics,
+        after: None,
+    };
+    let body = wire::Metadata::create(&mut scratch, &args).as_union_value();
+    let args = wire::RequestArgs {
+        body_type: wire::RequestBody::Metadata,
+        body: Some(body),
+    };
+    let root = wire::Request::create(&mut scratch, &args);
+    scratch.finish_minimal(root);
+    let verdict = Request::decode(scratch.finished_data(), b"").expect_err("too many tables");
+    assert!(verdict.to_string().contains("Too many tables") && verdict.is_fatal());
+}
+
+#[test]
+fn the_writers_seal_their_headers() {
+    for (name, bytes) in requests().iter().chain(&replies()) {
+        let stated = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
+        assert_eq!(stated, crc32(take(bytes).header), "{name}");
+    }
+}
