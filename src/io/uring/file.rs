@@ -2,8 +2,8 @@
 //!
 //! Decided: when glommio first opens a file on a device, it reads a block through its polling ring and concludes from
 //! the outcome whether the device can be polled. A new, empty file ends that read before the device is asked, so the
-//! answer is "yes" where it may be "no", and every later operation fails with EOPNOTSUPP. So before the first open on
-//! a device we let it ask with an unnamed file of one written block.
+//! answer is "yes" where it may be "no", and every later operation of this core fails with EOPNOTSUPP (seen on virtio
+//! without poll queues). So before the first open on a device we let it ask with an unnamed file of one written block.
 
 use super::core::{Core, Unbroken};
 use super::{UringBuffer, edge};
@@ -37,7 +37,11 @@ pub(super) fn open(
 ) -> impl Future<Output = Result<UringFile>> {
     let (owner, path) = (Rc::clone(core), path.to_owned());
     Unbroken::new(core, async move {
-        probe_device(&owner, &path).await;
+        let probed = probe_device(&owner, &path).await;
+        if mode == OpenMode::CreateNew {
+            // An existing file answers for itself; a new one cannot, and on a full disk it would not be made anyway.
+            probed?;
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o640);
         options.create_new(mode == OpenMode::CreateNew);
@@ -49,22 +53,22 @@ pub(super) fn open(
     })
 }
 
-/// See the top. Best effort: where it cannot be asked in advance, glommio asks in its own way.
-async fn probe_device(core: &Rc<Core>, path: &Path) {
+/// See the top.
+async fn probe_device(core: &Rc<Core>, path: &Path) -> Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
     let asked = core.devices_probed.borrow().clone();
-    let made = core.blocking(move || probe_file(&directory, &asked)).await;
-    let Ok(Some((device, unnamed))) = made else {
-        return;
+    let made = core.blocking(move || probe_file(&directory, &asked));
+    let Some((device, unnamed)) = made.await? else {
+        return Ok(());
     };
-    core.devices_probed.borrow_mut().push(device);
     let link = format!("/proc/self/fd/{}", unnamed.as_raw_fd());
-    if let Ok(file) = OpenOptions::new().read(true).dma_open(&link).await {
-        let _ = file.close().await;
-    }
+    let mut options = OpenOptions::new();
+    let file = options.read(true).dma_open(&link).await.map_err(edge)?;
+    core.devices_probed.borrow_mut().push(device);
+    file.close().await.map_err(edge)
 }
 
 /// An unnamed file of one block in `directory`, unless its device is among those `asked` already.
