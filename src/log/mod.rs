@@ -153,3 +153,6 @@ pub(crate) mod paths {
         dir.join("clean")
     }
 }
+
+#[cfg(test)]
+mod tests;

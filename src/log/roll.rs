@@ -46,11 +46,15 @@ fn roll<I: Io>(core: &Rc<Core<I>>, partition: &Rc<Partition<I>>, segment: &Rc<Se
 async fn create_file<I: Io>(
     core: &Rc<Core<I>>,
     partition: &Rc<Partition<I>>,
-    segment: &Segment<I>,
+    segment: &Rc<Segment<I>>,
 ) {
     while !core.is_over() && !partition.deleting.get() {
         match segment.create_file(&core.io).await {
-            Ok(()) => return core.work.notify(),
+            Ok(()) => {
+                // More may have been appended meanwhile than the new file has room for.
+                grow_if_due(core, segment);
+                return core.work.notify();
+            }
             Err(error) if is_full(&error) => {
                 core.disk_low.set(true);
                 core.io.sleep(RETRY).await;

@@ -136,11 +136,14 @@ fn take_segment<I: Io>(
     writer: &mut EntryWriter<'_>,
     gathered: &mut Gathered<I>,
 ) -> bool {
+    if !segment.can_write() {
+        return false;
+    }
     let mut tail = segment.tail.borrow_mut();
     let fits = writer
         .room()
         .is_some_and(|room| tail.inline_need(force) <= room);
-    if !fits || !segment.can_write() {
+    if !fits {
         return false;
     }
     let taken = tail.take(&core.io, force, &mut gathered.scratch);
