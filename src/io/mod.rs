@@ -20,6 +20,7 @@
 //! - Never race a `read` against something else: a dropped read may have eaten bytes.
 
 pub mod signal;
+pub mod sim;
 pub mod uring;
 
 pub use signal::Signal;
