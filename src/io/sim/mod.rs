@@ -41,6 +41,9 @@ mod tasks;
 mod trace;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use buffer::SimBuffer;
 pub use device::{SimFile, SimSource};
 pub use disk::{DiskSnapshot, Fault, SimDisk};
