@@ -2,3 +2,8 @@
 //!
 //! May import: base, io, protocol/native.
 //! Must not know: the broker's rooms.
+
+pub mod driver;
+#[cfg(test)]
+mod fake;
+pub mod session;

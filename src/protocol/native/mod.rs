@@ -73,8 +73,8 @@ pub use request_writer::{RequestWriter, TooLarge};
 
 // The engine's nouns that this wire carries, for those who may speak to it but not to the engine.
 pub use crate::engine::{
-    CoreAddress, FetchPartition, FetchRequest, NewTopic, OffsetQuery, PartitionInfo, Produced,
-    TopicInfo, TopicRef, TopicSettings,
+    CoreAddress, EngineError, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
+    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
 /// The versions of the protocol that this build speaks.
