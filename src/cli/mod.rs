@@ -20,6 +20,8 @@ pub mod exit;
 pub mod format;
 pub mod lines;
 pub mod print;
+pub mod sink;
+pub mod summary;
 pub mod values;
 
 use args::{Args, Command};
