@@ -20,8 +20,10 @@ pub mod exit;
 pub mod format;
 pub mod lines;
 pub mod print;
+pub mod serve;
 pub mod sink;
 pub mod summary;
+pub mod topic;
 pub mod values;
 
 use args::{Args, Command};

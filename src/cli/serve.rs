@@ -1,0 +1,168 @@
+//! `millrace serve`: what the flags ask for, on this machine, becomes a plan: which CPU, which address for each core.
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::values::{Cores, Endpoint};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// The flags of `serve`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct ServeArgs {
+    /// Directory that holds the data; made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "millrace-data")]
+    pub data: PathBuf,
+
+    /// CPUs to run on, one core of the broker pinned to each: auto, or a list such as 0,2,4-7
+    #[arg(long, value_name = "CPUS", default_value = "auto")]
+    pub cores: Cores,
+
+    /// Address of core 0; core N listens N ports above it. Port 0 takes a free port for each
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7420")]
+    pub listen: Endpoint,
+
+    /// Host that clients are told to dial; needed when listening on all addresses
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+
+    /// Try it out: a temporary directory that is removed at the end, cores not pinned, any file system
+    #[arg(long, conflicts_with = "data")]
+    pub dev: bool,
+}
+
+/// Where and how each core runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// By core: the CPU that it is pinned to, if any.
+    pub cpus: Vec<Option<usize>>,
+    /// By core: where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// The host that clients are told.
+    pub host: String,
+}
+
+impl ServeArgs {
+    /// The plan for a machine that lets this process run on the CPUs `allowed`.
+    pub fn plan(&self, allowed: &[usize]) -> Result<Plan, Failure> {
+        let cpus = self.cpus(allowed)?;
+        let first = self.first_address()?;
+        let host = self.host(first)?;
+        let addresses = (0..cpus.len()).map(|core| {
+            let port = match first.port() {
+                0 => Some(0),
+                port => u16::try_from(usize::from(port) + core).ok(),
+            };
+            port.map(|port| SocketAddr::new(first.ip(), port))
+        });
+        let listen: Option<Vec<SocketAddr>> = addresses.collect();
+        let listen = listen.ok_or_else(|| {
+            let line = format!(
+                "{} cores need as many ports from {} on, the last is 65535; choose a lower port",
+                cpus.len(),
+                first.port()
+            );
+            Failure::new(Exit::Usage, line)
+        })?;
+        Ok(Plan { cpus, listen, host })
+    }
+
+    fn cpus(&self, allowed: &[usize]) -> Result<Vec<Option<usize>>, Failure> {
+        let wanted = match &self.cores {
+            Cores::Auto => allowed,
+            Cores::Cpus(cpus) => cpus,
+        };
+        if let Some(cpu) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+            let line = format!(
+                "CPU {cpu} is not there for this process; it may use {allowed:?}, see --cores"
+            );
+            return Err(Failure::new(Exit::Config, line));
+        }
+        let pin = |cpu: &usize| if self.dev { None } else { Some(*cpu) };
+        Ok(wanted.iter().map(pin).collect())
+    }
+
+    fn first_address(&self) -> Result<SocketAddr, Failure> {
+        let asked = (self.listen.host.as_str(), self.listen.port);
+        let resolved = asked.to_socket_addrs().map_err(|error| {
+            let line = format!(
+                "--listen {}: {error}; name an address of this machine",
+                self.listen
+            );
+            Failure::new(Exit::Config, line)
+        })?;
+        let mut resolved: Vec<SocketAddr> = resolved.collect();
+        // A name such as localhost stands for both families: the older one is what most clients dial.
+        resolved.sort_by_key(SocketAddr::is_ipv6);
+        resolved.first().copied().ok_or_else(|| {
+            let line = format!("--listen {} stands for no address", self.listen);
+            Failure::new(Exit::Config, line)
+        })
+    }
+
+    fn host(&self, first: SocketAddr) -> Result<String, Failure> {
+        if let Some(host) = &self.advertise {
+            return Ok(host.clone());
+        }
+        if first.ip().is_unspecified() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "listening on all addresses names none that clients could dial; add --advertise HOST",
+            ));
+        }
+        Ok(first.ip().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn plan(flags: &[&str], allowed: &[usize]) -> Result<Plan, Exit> {
+        let line = Line::try_parse_from([&["serve"], flags].concat()).map_err(|_| Exit::Usage)?;
+        line.serve.plan(allowed).map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn each_core_gets_its_cpu_and_the_next_port() {
+        let plan = plan(&["--listen", "127.0.0.1:7000"], &[1, 3]).expect("good");
+        assert_eq!(plan.cpus, [Some(1), Some(3)]);
+        let ports: Vec<u16> = plan.listen.iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, [7000, 7001]);
+        assert_eq!(plan.host, "127.0.0.1");
+    }
+
+    #[test]
+    fn flags_change_the_plan() {
+        let dev = plan(&["--dev", "--listen", "127.0.0.1:0"], &[0, 1]).expect("good");
+        assert_eq!(dev.cpus, [None, None]);
+        assert!(dev.listen.iter().all(|address| address.port() == 0));
+        let one = plan(&["--cores", "5"], &[4, 5]).expect("good");
+        assert_eq!(one.cpus, [Some(5)]);
+        let flags = ["--listen", "0.0.0.0:1", "--advertise", "broker.example"];
+        assert_eq!(plan(&flags, &[0]).expect("good").host, "broker.example");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (flags, exit) in [
+            (&["--cores", "2"][..], Exit::Config),
+            (&["--listen", "0.0.0.0:1"], Exit::Usage),
+            (&["--listen", "[::]:1"], Exit::Usage),
+            (&["--listen", "127.0.0.1:65535"], Exit::Usage),
+            (&["--cores", "x"], Exit::Usage),
+            (&["--dev", "--data", "x"], Exit::Usage),
+        ] {
+            assert_eq!(
+                plan(flags, &[0, 1]).expect_err("refused"),
+                exit,
+                "{flags:?}"
+            );
+        }
+    }
+}
