@@ -55,6 +55,8 @@ pub(crate) struct Partition<I: Io> {
     pub(crate) unsynced: Cell<bool>,
     /// Its next take must carry it into the active journal file.
     pub(crate) carry: Cell<bool>,
+    /// It is new: its first record tells recovery that it exists, before anything is appended.
+    pub(crate) announce: Cell<bool>,
     /// It is being deleted; the second: its journal record was taken.
     pub(crate) deleting: Cell<bool>,
     pub(crate) delete_taken: Cell<bool>,
@@ -90,6 +92,7 @@ impl<I: Io> Partition<I> {
             dirty: Cell::new(false),
             unsynced: Cell::new(false),
             carry: Cell::new(false),
+            announce: Cell::new(false),
             deleting: Cell::new(false),
             delete_taken: Cell::new(false),
             recent: RefCell::default(),

@@ -130,7 +130,28 @@ impl<I: Io> Log<I> {
             .partitions
             .borrow_mut()
             .insert(key, Rc::clone(&partition));
+        partition.announce.set(true);
+        self.core.mark_dirty(&partition);
+        self.recorded(&partition).await?;
         Ok(partition)
+    }
+
+    /// Waits until a new partition's first record is durable. From then on, data in its segment without a record of it
+    /// is damage, not a write that nobody was told of.
+    async fn recorded(&self, partition: &Partition<I>) -> Result<(), LogError> {
+        let mut bound = None;
+        loop {
+            if let Some(reason) = &*self.core.failed.borrow() {
+                return Err(LogError::Failed(reason.clone()));
+            }
+            if bound.is_none() && !partition.announce.get() {
+                bound = Some(self.core.journal.sequence.get());
+            }
+            if bound.is_some_and(|bound| self.core.durable_bound.get() >= bound) {
+                return Ok(());
+            }
+            self.core.moved.wait().await;
+        }
     }
 
     /// Deletes a partition; durable when it returns. Readers keep what they hold. Damaged ones are deleted too.

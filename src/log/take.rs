@@ -107,7 +107,7 @@ fn take_partition<I: Io>(
     if partition.deleting.get() {
         return take_delete(partition, writer, gathered);
     }
-    let force = partition.carry.get();
+    let force = partition.carry.get() || partition.announce.get();
     loop {
         let Some(segment) = partition.sealing.borrow().front().map(Rc::clone) else {
             break;
@@ -125,6 +125,7 @@ fn take_partition<I: Io>(
     gathered.bytes += partition.pending_bytes.replace(0);
     gathered.wants_sync |= partition.wants_sync.replace(false);
     gathered.carried += usize::from(partition.carry.replace(false));
+    gathered.wants_sync |= partition.announce.replace(false);
     true
 }
 

@@ -172,7 +172,16 @@ async fn make_directories<I: Io>(io: &I, data: &Path) -> Result<(), LogError> {
             .await
             .map_err(LogError::io("create", &dir))?;
     }
-    io.sync_dir(data).await.map_err(LogError::io("sync", data))
+    // The data directory may be new itself.
+    let above = match data.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => data,
+    };
+    for dir in [data, above] {
+        io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+    }
+    Ok(())
 }
 
 async fn journal_directories<I: Io>(

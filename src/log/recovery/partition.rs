@@ -198,11 +198,14 @@ impl<I: Io> Rebuild<'_, I> {
                 "the journal begins in the middle of a block of it".into(),
             ));
         }
+        // Where the journal begins, what came before was durable; of a new partition that is nothing.
+        let before = Record {
+            end_pos: first.record.start(),
+            next_offset: first.record.segment,
+            ..first.record
+        };
         let mut promise = Promise {
-            last: Record {
-                end_pos: first.record.start(),
-                ..first.record
-            },
+            last: before,
             file_end: first.record.start(),
             pieces: Vec::new(),
             to_sync: false,
@@ -210,11 +213,18 @@ impl<I: Io> Rebuild<'_, I> {
             deleted: false,
         };
         let mut next = Some(first);
+        let mut accepted = false;
         while let Some(placed) = next {
             if !self.accept(&mut promise, placed).await? {
                 break;
             }
+            accepted = true;
             next = records.next();
+        }
+        if !accepted && before.end_pos > 0 {
+            return Err(Stop::Damage(
+                "the journal's first record of it is not there".into(),
+            ));
         }
         Ok(promise)
     }

@@ -2,6 +2,7 @@
 //! once, in order, byte for byte; nothing is served that was never appended. Method: the same steps on both grounds;
 //! on io/sim with a crash at every effect, also inside recovery.
 
+mod crash;
 mod model;
 mod steps;
 
@@ -41,4 +42,20 @@ fn edges_on_uring() {
 #[test]
 fn stop_on_uring() {
     on_uring(|io, data| async move { model::no_appends_after_stop(io, &data).await });
+}
+
+#[test]
+fn life_on_sim() {
+    for seed in 0..4 {
+        let sim = crate::io::sim::Sim::new(seed);
+        sim.run(|io| async move { model::life(io, std::path::Path::new("/data"), 40).await })
+            .done();
+    }
+}
+
+#[test]
+fn edges_on_sim() {
+    let sim = crate::io::sim::Sim::new(5);
+    sim.run(|io| async move { model::edges(io, std::path::Path::new("/data")).await })
+        .done();
 }

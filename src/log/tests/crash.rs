@@ -1,0 +1,206 @@
+//! A crash at every effect, on the simulated disk. Goal: after the death of the process everything acknowledged at
+//! `written` is there, after a power cut everything acknowledged at `synced`; in both cases what is there is what was
+//! appended, in order, and the log goes on. Method: run the same program with the crash one effect later each time
+//! until it ends by itself; recover each state, crash inside recovery too.
+
+use crate::base::prng::Prng;
+use crate::base::{AckLevel, Offset};
+use crate::io::Io;
+use crate::io::sim::{DiskSnapshot, Sim, SimDisk, SimIo};
+use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+const DATA: &str = "/data";
+const PARTITIONS: u32 = 3;
+
+/// What the program was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Acked {
+    written: Offset,
+    synced: Offset,
+    appended: Offset,
+}
+
+type Ledger = Rc<RefCell<[Acked; PARTITIONS as usize]>>;
+
+/// How the machine dies.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    Kill,
+    PowerCut,
+}
+
+/// Appends for a while, notes what is acknowledged, stops.
+async fn program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
+    let mut rng = Prng::new(seed);
+    let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
+    for _ in 0..rounds {
+        let number = rng.below(u64::from(PARTITIONS)) as u32;
+        let partition = log.open(key(number), SMALL).await.expect("opens");
+        let (count, bytes) = match rng.below(8) {
+            0 => (1, 90_000),
+            1 => (40, 400),
+            _ => (1 + rng.below(4), rng.below(3_000) as usize),
+        };
+        let level = if rng.chance(1, 3) {
+            AckLevel::Synced
+        } else {
+            AckLevel::Written
+        };
+        let next = append(&partition, count, bytes, level);
+        ledger.borrow_mut()[number as usize].appended = next;
+        let watcher = partition.clone();
+        let noted = Rc::clone(&ledger);
+        io.clone().spawn(async move {
+            assert!(reached(&watcher, next, level).await);
+            note(&noted, number, &watcher);
+        });
+        if rng.chance(1, 2) {
+            assert!(reached(&partition, next, level).await);
+            note(&ledger, number, &partition);
+        }
+    }
+    log.stop().await.expect("stops");
+    for number in 0..PARTITIONS {
+        let mut ledger = ledger.borrow_mut();
+        let acked = &mut ledger[number as usize];
+        acked.synced = acked.appended;
+    }
+}
+
+fn note(ledger: &Ledger, number: u32, partition: &crate::log::PartitionLog<SimIo>) {
+    let frontiers = partition.frontiers();
+    let acked = &mut ledger.borrow_mut()[number as usize];
+    acked.written = acked.written.max(frontiers.written);
+    acked.synced = acked.synced.max(frontiers.synced);
+}
+
+/// Recovers, compares with what was promised, appends more, stops, and looks again.
+async fn check(io: SimIo, promised: [Acked; PARTITIONS as usize], death: Death) {
+    for round in 0..2 {
+        let (log, report) = start(&io, Path::new(DATA)).await.expect("starts");
+        assert!(report.damaged.is_empty(), "{report:?}");
+        assert!(
+            round == 0 || report.clean,
+            "the second time after a clean stop"
+        );
+        for number in 0..PARTITIONS {
+            let partition = log.open(key(number), SMALL).await.expect("opens");
+            let acked = promised[number as usize];
+            let least = match death {
+                Death::Kill => acked.written.max(acked.synced),
+                Death::PowerCut => acked.synced,
+            };
+            let found = partition.frontiers().appended;
+            assert!(
+                found >= least,
+                "partition {number}: {found} found, {acked:?} acknowledged"
+            );
+            assert!(
+                round > 0 || found <= acked.appended,
+                "nothing that was never appended"
+            );
+            assert_eq!(
+                check_all(&io, &partition, Offset(0), found, 30_000).await,
+                found.0
+            );
+            let next = append(&partition, 3, 500, AckLevel::Synced);
+            assert!(reached(&partition, next, AckLevel::Synced).await);
+        }
+        log.stop().await.expect("stops");
+    }
+}
+
+fn die(disk: &SimDisk, death: Death) {
+    match death {
+        Death::Kill => disk.kill(),
+        Death::PowerCut => disk.power_cut(),
+    }
+}
+
+/// Crashes inside the recovery of `state` too, at every `stride`-th effect, then checks.
+fn check_with_crashes(
+    seed: u64,
+    disk: &SimDisk,
+    state: &DiskSnapshot,
+    promised: [Acked; PARTITIONS as usize],
+    death: Death,
+    stride: u64,
+) {
+    for effect in (0..).step_by(stride as usize) {
+        disk.restore(state);
+        disk.crash_at(disk.effects() + effect);
+        let sim = Sim::with_disk(seed + effect, disk.clone());
+        let end = sim.run(|io| async move {
+            let _ = start(&io, Path::new(DATA)).await;
+        });
+        if !end.is_crashed() {
+            return;
+        }
+        die(disk, death);
+        let sim = Sim::with_disk(seed + 1, disk.clone());
+        sim.run(|io| check(io, promised, death)).done();
+    }
+}
+
+/// Tries every crash of one program. Returns how many states were checked.
+fn every_crash(seed: u64, rounds: u64, deaths: &[Death], inner: Option<(u64, u64)>) -> u64 {
+    let mut states = 0;
+    for effect in 0.. {
+        let ledger = Ledger::default();
+        let disk = SimDisk::new(seed);
+        disk.crash_at(effect);
+        let noted = Rc::clone(&ledger);
+        let end = Sim::with_disk(seed, disk.clone()).run(|io| program(io, seed, rounds, noted));
+        let snapshot = disk.snapshot();
+        let promised = *ledger.borrow();
+        for (number, death) in deaths.iter().enumerate() {
+            disk.restore(&snapshot);
+            die(&disk, *death);
+            let after = disk.snapshot();
+            let sim = Sim::with_disk(seed + number as u64, disk.clone());
+            sim.run(|io| check(io, promised, *death)).done();
+            states += 1;
+            if let Some((every, stride)) = inner
+                && effect % every == 0
+            {
+                check_with_crashes(seed, &disk, &after, promised, *death, stride);
+            }
+        }
+        if !end.is_crashed() {
+            assert!(
+                effect > 60,
+                "the program has too few effects to tell anything: {effect}"
+            );
+            assert!(
+                promised.iter().all(|acked| acked.synced > Offset(0)),
+                "{promised:?}"
+            );
+            return states;
+        }
+    }
+    unreachable!("the loop ends when the program does");
+}
+
+#[test]
+fn what_was_written_survives_a_kill_at_every_effect() {
+    for seed in 0..3 {
+        assert!(every_crash(seed, 25, &[Death::Kill], None) > 60);
+    }
+}
+
+#[test]
+fn what_was_synced_survives_a_power_cut_at_every_effect() {
+    for seed in 10..13 {
+        assert!(every_crash(seed, 25, &[Death::PowerCut, Death::PowerCut], None) > 120);
+    }
+}
+
+#[test]
+fn recovery_survives_a_crash_at_every_effect_of_its_own() {
+    for death in [Death::Kill, Death::PowerCut] {
+        assert!(every_crash(20, 12, &[death], Some((9, 3))) > 60);
+    }
+}
