@@ -5,8 +5,10 @@ use crate::io::sim::machine::SimIo;
 use crate::io::sim::mailbox::{Mesh, SimMailbox};
 use crate::io::sim::net::SimNet;
 use crate::io::sim::world::{World, name_of, nanos};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,9 +21,9 @@ const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Outcome<T> {
     /// All mains returned; their values by core.
     Done(Vec<T>),
-    /// The planned crash came while this effect was in flight.
+    /// The planned crash came while this effect was in flight, or [`Sim::crash`] was called.
     Crashed {
-        /// The number of the effect.
+        /// The number of the effect; of the next one, where the crash was called.
         effect: u64,
     },
     /// Nothing can run and no time will change that.
@@ -95,6 +97,11 @@ impl Sim {
         self.world.jump_wall(ms);
     }
 
+    /// Crashes the current run now: nothing runs after the task that called it has reached its next wait.
+    pub fn crash(&self) {
+        self.world.crash(self.world.disk.effects());
+    }
+
     /// Sets how many steps and how much virtual time each run may take.
     pub fn set_budget(&self, steps: u64, time: Duration) {
         self.budget.set((steps, nanos(time)));
@@ -159,12 +166,22 @@ impl Sim {
                 mesh.stop(core);
             });
         }
-        match self.drive(&left) {
+        let end = catch_unwind(AssertUnwindSafe(|| self.drive(&left)));
+        match end.unwrap_or_else(|panic| self.tell(&*panic)) {
             Outcome::Done(_) => Outcome::Done(values.take().into_iter().flatten().collect()),
             Outcome::Crashed { effect } => Outcome::Crashed { effect },
             Outcome::Stuck { waiting } => Outcome::Stuck { waiting },
             Outcome::Exhausted { steps, time } => Outcome::Exhausted { steps, time },
         }
+    }
+
+    /// Panics on, saying where the world stood, so that the run can be had again: the loops of tests over seeds and
+    /// effects do not say it.
+    fn tell(&self, panic: &dyn Any) -> ! {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let position = self.world.position();
+        panic!("{position}: {}", text.unwrap_or("a panic without text"));
     }
 
     /// Lets things happen until the run has ended.

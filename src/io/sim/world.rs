@@ -33,6 +33,7 @@ pub(super) struct World {
     pub(super) disk: SimDisk,
     pub(super) net: Network,
     pub(super) trace: RefCell<Trace>,
+    seed: u64,
     rng: RefCell<Prng>,
     now: Cell<u64>,
     wall_jump_ms: Cell<i64>,
@@ -49,6 +50,7 @@ impl World {
             disk,
             net: Network::new(),
             trace: RefCell::default(),
+            seed,
             rng: RefCell::new(Prng::new(seed)),
             now: Cell::new(0),
             wall_jump_ms: Cell::new(0),
@@ -143,6 +145,17 @@ impl World {
     /// The effect at which the world has crashed, if it has.
     pub(super) fn crashed(&self) -> Option<u64> {
         self.crashed.get()
+    }
+
+    /// Where the world stands, for a person.
+    pub(super) fn position(&self) -> String {
+        let (now, disk) = (Duration::from_nanos(self.now()), &self.disk);
+        format!(
+            "sim: seed {}, time {now:?}, {} effects and {} reads begun",
+            self.seed,
+            disk.effects(),
+            disk.reads(),
+        )
     }
 
     /// Begins a run.

@@ -11,7 +11,7 @@
 //!   power_cut():   the same, then    lost, kept or mixed      stays      (512-byte sectors; luck.rs, tree.rs)
 //! ```
 //! Invariants:
-//! - A run is one life of a process: effects are numbered from 0 in each run, and what was planned and did not happen
+//! - Deaths, snapshots and restores belong between runs. A run is one life of a process: effects are numbered from 0 in each run, and what was planned and did not happen
 //!   is forgotten at its end. Plans are made before a run, or during it.
 //! - What is in flight when a run ends stays in flight until `kill` or `power_cut`; a new run begins with a `kill` if
 //!   nobody chose.
@@ -247,7 +247,7 @@ impl SimDisk {
         let Some(op) = state.image.in_flight.remove(&begun.number) else {
             return Err(Errno::IO); // a death or a restore in the middle of a run took it
         };
-        let free = state.free();
+        let free = state.free_for(&op);
         let result = op.land(&mut state.image.tree, free, begun.fault, rng);
         if matches!(op, Op::SyncDir { .. }) {
             state.sweep();
@@ -318,7 +318,8 @@ impl State {
             .collect();
         while !ops.is_empty() {
             let next = self.rng.below(ops.len() as u64) as usize;
-            let (op, free) = (ops.swap_remove(next), self.free());
+            let op = ops.swap_remove(next);
+            let free = self.free_for(&op);
             op.abandon(&mut self.image.tree, free, &mut self.rng);
         }
         self.handles.clear();
@@ -328,6 +329,15 @@ impl State {
     fn free(&self) -> u64 {
         let used = self.image.tree.used(|node| is_open(&self.handles, node));
         self.image.capacity.saturating_sub(used)
+    }
+
+    /// The free space, where `op` asks for any: it is dear to count.
+    fn free_for(&self, op: &Op) -> u64 {
+        if op.takes_space(&self.image.tree) {
+            self.free()
+        } else {
+            0
+        }
     }
 
     fn sweep(&mut self) {

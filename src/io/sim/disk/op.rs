@@ -102,6 +102,23 @@ impl Op {
         }
     }
 
+    /// Whether the effect needs space that its file does not have yet.
+    pub(super) fn takes_space(&self, tree: &Tree) -> bool {
+        match self {
+            Self::Write {
+                node,
+                position,
+                data,
+            } => tree.file(*node).is_ok_and(|file| {
+                let first = position / BLOCK_BYTES as u64;
+                let blocks = (data.as_ref().as_ref().len() / BLOCK_BYTES) as u64;
+                (first..first + blocks).any(|index| file.is_hole(index))
+            }),
+            Self::Allocate { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What is left of the effect when the process dies while it is in flight.
     pub(super) fn abandon(&self, tree: &mut Tree, free: u64, rng: &mut Prng) {
         let fate = rng.below(3);

@@ -111,6 +111,34 @@ fn a_run_without_end_uses_up_its_budget_and_the_next_run_works() {
 }
 
 #[test]
+#[should_panic(expected = "seed 11, time 5ms, 0 effects and 0 reads begun: a bug")]
+fn a_panic_says_where_the_world_stood() {
+    let main = |io: crate::io::sim::SimIo| async move {
+        io.sleep(5 * MS).await;
+        panic!("a bug");
+    };
+    let _: Outcome<()> = Sim::new(11).run(main);
+}
+
+#[test]
+fn a_crash_can_be_called_at_any_time() {
+    let sim = Sim::new(10);
+    let hand = sim.clone();
+    let outcome: Outcome<()> = sim.run(|io| async move {
+        let timer = io.clone();
+        io.spawn(async move {
+            timer.sleep(5 * MS).await;
+            hand.crash();
+        });
+        loop {
+            assert!(io.now() <= Monotonic(5_000_000), "nothing runs after it");
+            io.yield_now().await;
+        }
+    });
+    assert_eq!(outcome, Outcome::Crashed { effect: 0 });
+}
+
+#[test]
 fn tasks_live_until_all_mains_have_returned_and_are_dropped_then() {
     struct Told(Rc<Cell<Monotonic>>, crate::io::sim::SimIo);
     impl Drop for Told {
