@@ -1,11 +1,12 @@
 //! The sync loop: one sync covers all that was written before it began, however many wait; and what becomes possible
 //! when things are durable.
 
-use crate::io::{File, Io};
+use crate::io::{File, Io, Signal};
 use crate::log::commit;
 use crate::log::core::{Core, Unsynced};
 use crate::log::roll;
 use crate::log::{FLUSH_INTERVAL, LogError};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Runs until the log is stopped or has failed.
@@ -42,24 +43,54 @@ async fn sync_once<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
     for segment in &unsynced.segments {
         segment.touched.set(false);
     }
-    for segment in &unsynced.segments {
-        // A segment without a file was closed, and synced before that.
-        let file = segment.file.borrow().as_ref().map(Rc::clone);
-        if let Some(file) = file {
-            let done = file.sync().await;
-            done.map_err(|e| format!("sync {} segment {}: {e}", segment.key, segment.base))?;
-        }
-    }
-    for file in &unsynced.files {
-        let done = file.file.sync().await;
-        done.map_err(|error| format!("sync {}: {error}", file.path.display()))?;
-    }
+    sync_files(core, &unsynced).await?;
     core.durable_bound.set(target);
     for (partition, goal) in unsynced.partitions.iter().zip(goals) {
         partition.advance_synced(goal);
         partition.progress.notify();
     }
     Ok(())
+}
+
+/// Syncs segments and journal files side by side: the file system commits once for those that wait together.
+async fn sync_files<I: Io>(core: &Rc<Core<I>>, unsynced: &Unsynced<I>) -> Result<(), String> {
+    let done = Rc::new(Done::default());
+    for segment in &unsynced.segments {
+        // A segment without a file was closed, and synced before that.
+        if let Some(file) = segment.file.borrow().as_ref().map(Rc::clone) {
+            let name = format!("{} segment {}", segment.key, segment.base);
+            done.left.set(done.left.get() + 1);
+            let done = Rc::clone(&done);
+            core.io
+                .spawn(async move { done.note(&name, file.sync().await) });
+        }
+    }
+    for file in &unsynced.files {
+        let synced = file.file.sync().await;
+        synced.map_err(|error| format!("sync {}: {error}", file.path.display()))?;
+    }
+    while done.left.get() > 0 {
+        done.moved.wait().await;
+    }
+    done.error.take().map_or(Ok(()), Err)
+}
+
+/// Syncs under way and what became of them.
+#[derive(Default)]
+struct Done {
+    left: Cell<usize>,
+    error: RefCell<Option<String>>,
+    moved: Signal,
+}
+
+impl Done {
+    fn note(&self, name: &str, result: std::io::Result<()>) {
+        self.left.set(self.left.get() - 1);
+        if let Err(error) = result {
+            *self.error.borrow_mut() = Some(format!("sync {name}: {error}"));
+        }
+        self.moved.notify();
+    }
 }
 
 /// The retiring journal file is free once all partitions were carried out of it durably: it becomes the next spare.
