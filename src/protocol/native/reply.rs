@@ -231,8 +231,8 @@ fn described(page: &wire::TopicDescribed<'_>) -> Result<Reply<'static>, ReplyErr
 
 fn topic(topic: &wire::Topic<'_>) -> Result<TopicInfo, ReplyError> {
     let (settings, owners) = (topic.settings(), topic.owners());
-    if owners.len() > TOPIC_PARTITIONS_MAX as usize {
-        return Err(malformed("more partitions than a topic may have"));
+    if owners.is_empty() || owners.len() > TOPIC_PARTITIONS_MAX as usize {
+        return Err(malformed("no partitions, or more than a topic may have"));
     }
     Ok(TopicInfo {
         id: TopicId(from_uuid(topic.id())),
