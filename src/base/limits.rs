@@ -95,3 +95,23 @@ pub const FORWARDS_MAX: usize = 8_192;
 
 /// How far a record's timestamp may be from what a signed 64-bit millisecond count can hold: nothing is refused.
 pub const RECORDS_PER_BATCH_MAX: u32 = i32::MAX as u32;
+
+/// The largest native frame, in bytes: prefix, header, body.
+pub const FRAME_BYTES_MAX: usize = 16 + FRAME_HEADER_BYTES_MAX + FRAME_BODY_BYTES_MAX;
+
+/// The receive buffer of a connection, in bytes: what it begins with and what it may grow to. It holds the largest
+/// frame whole.
+pub const RECEIVE_BUFFER_BYTES_MIN: usize = 16 << 10;
+/// See [`RECEIVE_BUFFER_BYTES_MIN`].
+pub const RECEIVE_BUFFER_BYTES_MAX: usize =
+    FRAME_BYTES_MAX.next_multiple_of(RECEIVE_BUFFER_BYTES_MIN);
+
+/// What the receive buffers of one core may have grown by in all, in bytes.
+pub const RECEIVE_BYTES_MAX: usize = 256 << 20;
+const _: () = assert!(RECEIVE_BYTES_MAX >= RECEIVE_BUFFER_BYTES_MAX);
+
+/// Requests of one connection that were taken and not yet answered: past it, the connection is not read.
+pub const REPLIES_PENDING_MAX: usize = 16_384;
+
+/// Connections of one core.
+pub const CONNECTIONS_MAX: usize = 20_000;
