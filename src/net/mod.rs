@@ -1,4 +1,34 @@
 //! net: listeners and connections; moves bytes between sockets, protocols and the engine.
 //!
+//! Does: accepts within a limit, reads frames, hands requests to the engine, sends answers in order, ends connections
+//! that are too slow, and all of them at a stop.
 //! May import: base, io, engine, protocol.
 //! Must not know: shard, partition, log.
+//!
+//! ```text
+//!   listener ──> connection (reads)                         one task each
+//!                  │  receive ─ split ─ decode ─> engine.produce
+//!                  └─> queue of what is owed ──> answer (writes)
+//!                                                  await ─ encode ─ send: memory vectored, spans of files
+//!   life: deadlines as numbers; one watch per core dooms who is overdue
+//! ```
+//! Invariants:
+//! - Answers leave in the order of their requests; a request is taken only while the queue has room.
+//! - A read is never raced: a connection is ended by its writing half, which shuts the socket down.
+//! - Memory is bounded: per connection by the largest frame and the queue's limit, per core by the budget of receive
+//!   buffers and by `Engine::room`, both awaited before a socket is read.
+//! - A connection that breaks the protocol is refused where that can be said, and closed; no other notices.
+//! - After warm-up, a produce and its answer allocate nothing, nor does a fetch that is served from memory.
+
+mod answer;
+mod budget;
+mod connection;
+mod life;
+mod listener;
+mod queue;
+mod receive;
+mod send;
+mod stats;
+
+pub use listener::{Net, Options};
+pub use stats::Stats;

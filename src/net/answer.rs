@@ -1,0 +1,188 @@
+//! The writing half of a connection: answers in order, as many in one send as are ready.
+
+use crate::engine::{Engine, EngineError, FetchRequest, FetchedPartition, Produced, TopicInfo};
+use crate::io::{Io, Writer};
+use crate::net::connection::Shared;
+use crate::net::queue::{Owed, Rare};
+use crate::net::send::Sender;
+use crate::protocol::native::ReplyWriter;
+use futures_lite::future::or;
+use std::io::Result;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Encoded answers are sent once there are so many bytes, although more may be ready.
+const SEND_BYTES: usize = 64 << 10;
+
+/// Writes until nothing more is owed, the peer does not take it, or the connection is doomed; then ends it, and with
+/// it the reading half.
+pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
+    io: I,
+    mut writer: I::Writer,
+    shared: Rc<Shared<E>>,
+) {
+    let answering = Answering {
+        shared: &shared,
+        sender: Sender {
+            io: &io,
+            life: shared.life(),
+            writer: &mut writer,
+        },
+        replies: ReplyWriter::new(),
+        out: Vec::with_capacity(4 << 10),
+        results: Vec::new(),
+        fetched: Vec::new(),
+    };
+    let answered = async {
+        // A peer that is gone is told nothing: there is nobody to report an error to.
+        let _ = answering.run().await;
+    };
+    or(answered, shared.life().doomed()).await;
+    shared.life().write_by(None);
+    shared.life().close();
+    writer.shutdown();
+}
+
+struct Answering<'a, I: Io, E: Engine> {
+    shared: &'a Shared<E>,
+    sender: Sender<'a, I>,
+    replies: ReplyWriter,
+    /// Encoded and not yet sent.
+    out: Vec<u8>,
+    results: Vec<std::result::Result<Produced, EngineError>>,
+    fetched: Vec<FetchedPartition<E::Chunk, E::Source>>,
+}
+
+impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
+    async fn run(mut self) -> Result<()> {
+        loop {
+            let (shared, engine) = (self.shared, &self.shared.engine);
+            let is_ready = shared.queue.is_ready(|ticket| engine.is_settled(ticket));
+            if !self.out.is_empty() && (!is_ready || self.out.len() >= SEND_BYTES) {
+                self.flush().await?;
+                continue;
+            }
+            if let Some((correlation, owed)) = shared.queue.pop() {
+                self.answer(correlation, owed).await?;
+                continue;
+            }
+            let closing = async {
+                shared.life().closing().await;
+                false
+            };
+            if !or(shared.queue.filled(), closing).await {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.sender.send(&self.out).await?;
+        self.shared.counters.sent(self.out.len() as u64);
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn answer(&mut self, correlation: u32, owed: Owed) -> Result<()> {
+        match owed {
+            Owed::Produce { entries } => {
+                self.results.clear();
+                for _ in 0..entries {
+                    let ticket = self.shared.queue.pop_ticket();
+                    let result = self.shared.engine.produced(ticket).await;
+                    self.results.push(result);
+                }
+                self.replies
+                    .produced(correlation, &self.results, &mut self.out);
+                Ok(())
+            }
+            Owed::Fetch(request) => self.fetch(correlation, request).await,
+            Owed::Rare(rare) => {
+                self.rare(correlation, *rare).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn fetch(&mut self, correlation: u32, mut request: FetchRequest) -> Result<()> {
+        let (engine, life) = (&self.shared.engine, self.shared.life());
+        let waited = async {
+            engine.fetch(&request, &mut self.fetched).await;
+            true
+        };
+        let cut_short = async {
+            life.closing().await;
+            false
+        };
+        if !or(waited, cut_short).await {
+            request.wait_max = Duration::ZERO;
+            engine.fetch(&request, &mut self.fetched).await;
+        }
+        let body = self
+            .replies
+            .fetched(correlation, &self.fetched, &mut self.out);
+        self.sender.send_bodies(&self.out, &self.fetched).await?;
+        self.shared.counters.sent((self.out.len() + body) as u64);
+        self.out.clear();
+        // Chunks and files must not be held until the next fetch.
+        self.fetched.iter_mut().for_each(|one| one.body.clear());
+        self.shared.queue.keep(request);
+        Ok(())
+    }
+
+    async fn rare(&mut self, correlation: u32, rare: Rare) {
+        let (engine, out) = (&self.shared.engine, &mut self.out);
+        let replies = &mut self.replies;
+        match rare {
+            Rare::Refused(refusal) => {
+                replies.refused(correlation, refusal.code, &refusal.message, out);
+            }
+            Rare::Welcome { version } => {
+                let (node, core) = (self.shared.node, self.shared.core);
+                replies.welcome(correlation, version, node, core, out);
+            }
+            Rare::AllTopics { after } => {
+                let topics = topics_after(engine.topics(None), after.as_deref());
+                replies.metadata(correlation, &engine.cores(), &topics, out);
+            }
+            Rare::Topics(topics) => {
+                let topics = engine.topics(Some(&topics));
+                replies.metadata(correlation, &engine.cores(), &topics, out);
+            }
+            Rare::Create(topic) => {
+                let created = engine.create_topic(topic).await;
+                replies.topic_created(correlation, &created, out);
+            }
+            Rare::Delete(topic) => {
+                let deleted = engine.delete_topic(topic).await;
+                replies.topic_deleted(correlation, &deleted, out);
+            }
+            Rare::Describe { topic, first } => {
+                let described = engine.describe_topic(topic).await;
+                replies.topic_described(correlation, &described, first, out);
+            }
+            Rare::ListOffsets(entries) => {
+                let mut offsets = Vec::with_capacity(entries.len());
+                for (key, query) in entries {
+                    offsets.push(engine.list_offset(key, query).await);
+                }
+                replies.offsets_listed(correlation, &offsets, out);
+            }
+        }
+    }
+}
+
+/// The topics whose names come after `after`; `all` are in the order of their names.
+fn topics_after(
+    mut all: Vec<std::result::Result<TopicInfo, EngineError>>,
+    after: Option<&str>,
+) -> Vec<std::result::Result<TopicInfo, EngineError>> {
+    if let Some(after) = after {
+        all.retain(|topic| {
+            topic
+                .as_ref()
+                .is_ok_and(|topic| topic.name.as_str() > after)
+        });
+    }
+    all
+}

@@ -1,0 +1,78 @@
+//! Sending: frames from memory, and bodies as pieces of memory and spans of files.
+
+use crate::base::{Body, Part};
+use crate::engine::FetchedPartition;
+use crate::io::{Io, Writer};
+use crate::net::life::Life;
+use std::io::Result;
+use std::time::Duration;
+
+/// Pieces that go out in one vectored send.
+const PIECES_MAX: usize = 64;
+/// How long the peer may take to make room for anything at all …
+const SEND_WAIT: Duration = Duration::from_secs(30);
+/// … and this much longer for each of so many bytes: slower than 64 KiB a second is not a peer but an attack.
+const SEND_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+
+/// The sending half with its deadline.
+pub(super) struct Sender<'a, I: Io> {
+    pub(super) io: &'a I,
+    pub(super) life: &'a Life,
+    pub(super) writer: &'a mut I::Writer,
+}
+
+impl<I: Io> Sender<'_, I> {
+    /// Sends `bytes`.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.begin(bytes.len() as u64);
+        self.writer.write_all(bytes).await?;
+        self.life.write_by(None);
+        Ok(())
+    }
+
+    /// Sends `head`, then the bodies back to back. What is in memory goes out together with what stands before it.
+    pub(super) async fn send_bodies<C: AsRef<[u8]>>(
+        &mut self,
+        head: &[u8],
+        bodies: &[FetchedPartition<C, I::Source>],
+    ) -> Result<()> {
+        let bytes: u64 = bodies.iter().map(|one| one.body.bytes).sum();
+        self.begin(head.len() as u64 + bytes);
+        let mut pieces: [&[u8]; PIECES_MAX] = [&[]; PIECES_MAX];
+        pieces[0] = head;
+        let mut count = 1;
+        for Body { parts, copied, .. } in bodies.iter().map(|one| &one.body) {
+            for part in parts {
+                if count == PIECES_MAX || (count > 0 && matches!(part, Part::File { .. })) {
+                    self.writer.write_vectored(&pieces[..count]).await?;
+                    count = 0;
+                }
+                let piece = match part {
+                    Part::Memory { chunk, from, until } => &chunk.as_ref()[*from..*until],
+                    Part::Copied { from, until } => &copied[*from..*until],
+                    Part::File {
+                        source,
+                        position,
+                        bytes,
+                    } => {
+                        self.writer.send_file(source, *position, *bytes).await?;
+                        continue;
+                    }
+                };
+                pieces[count] = piece;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.writer.write_vectored(&pieces[..count]).await?;
+        }
+        self.life.write_by(None);
+        Ok(())
+    }
+
+    fn begin(&self, bytes: u64) {
+        let more = Duration::from_secs(bytes / SEND_BYTES_PER_SECOND_MIN);
+        let deadline = self.io.now().plus(SEND_WAIT + more);
+        self.life.write_by(Some(deadline));
+    }
+}
