@@ -14,6 +14,19 @@ pub struct Lines<R> {
     bytes_max: usize,
     line: Vec<u8>,
     number: u64,
+    /// Whether `line` is a part of a message that is not whole yet.
+    is_partial: bool,
+}
+
+/// What [`Lines::advance`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A message: [`Lines::line`].
+    Line,
+    /// Nothing yet, from an input that says so (`WouldBlock`). Call again; what was read so far is kept.
+    Pending,
+    /// There is no more.
+    End,
 }
 
 /// Why there is no next message.
@@ -51,13 +64,17 @@ impl<R: Read> Lines<R> {
             bytes_max,
             line: Vec::new(),
             number: 0,
+            is_partial: false,
         }
     }
 
-    /// The next message; `None` at the end of the input. After an error, stop.
+    /// The next message; `None` at the end of an input that blocks. After an error, stop.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineError> {
-        let more = self.advance()?;
-        Ok(more.then_some(self.line.as_slice()))
+        match self.advance()? {
+            Step::Line => Ok(Some(&self.line)),
+            Step::End => Ok(None),
+            Step::Pending => Err(self.unreadable(io::ErrorKind::WouldBlock.into())),
+        }
     }
 
     /// The message that was read last.
@@ -65,21 +82,23 @@ impl<R: Read> Lines<R> {
         &self.line
     }
 
-    /// Reads the next message for [`Lines::line`]; false at the end of the input. After an error, stop.
-    pub fn advance(&mut self) -> Result<bool, LineError> {
-        self.number += 1;
-        self.line.clear();
+    /// Reads the next message for [`Lines::line`]. After an error, stop.
+    pub fn advance(&mut self) -> Result<Step, LineError> {
+        if !self.is_partial {
+            self.number += 1;
+            self.line.clear();
+        }
+        self.is_partial = false;
         // The longest message and its delimiter: one byte more would be one too many, and is not waited for.
-        let bound = self.bytes_max as u64 + 1;
-        let mut bounded = self.input.by_ref().take(bound);
+        let bound = self.bytes_max + 1 - self.line.len();
+        let mut bounded = self.input.by_ref().take(bound as u64);
         match bounded.read_until(self.delimiter, &mut self.line) {
-            Err(cause) => {
-                return Err(LineError::Unreadable {
-                    number: self.number,
-                    cause,
-                });
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                self.is_partial = true;
+                return Ok(Step::Pending);
             }
-            Ok(0) => return Ok(false),
+            Err(cause) => return Err(self.unreadable(cause)),
+            Ok(_) if self.line.is_empty() => return Ok(Step::End),
             Ok(_) => {}
         }
         if self.line.last() == Some(&self.delimiter) {
@@ -91,7 +110,14 @@ impl<R: Read> Lines<R> {
                 bytes_max: self.bytes_max,
             });
         }
-        Ok(true)
+        Ok(Step::Line)
+    }
+
+    fn unreadable(&self, cause: io::Error) -> LineError {
+        LineError::Unreadable {
+            number: self.number,
+            cause,
+        }
     }
 
     /// The number of the line that was read last, counted from 1.
@@ -129,6 +155,38 @@ mod tests {
         }
     }
 
+    /// Gives one byte at a time, and nothing in between.
+    struct Stutter<'a>(&'a [u8], bool);
+
+    impl Read for Stutter<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let (first, rest) = self.0.split_at(self.0.len().min(1));
+            buffer[..first.len()].copy_from_slice(first);
+            self.0 = rest;
+            Ok(first.len())
+        }
+    }
+
+    fn all_stuttered(
+        input: &[u8],
+        delimiter: u8,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<u8>>, LineError> {
+        let mut lines = Lines::new(Stutter(input, false), delimiter, bytes_max);
+        let mut found = Vec::new();
+        loop {
+            match lines.advance()? {
+                Step::Line => found.push(lines.line().to_vec()),
+                Step::Pending => {}
+                Step::End => return Ok(found),
+            }
+        }
+    }
+
     fn all(input: impl Read, delimiter: u8, bytes_max: usize) -> Result<Vec<Vec<u8>>, LineError> {
         let mut lines = Lines::new(input, delimiter, bytes_max);
         let mut found = Vec::new();
@@ -162,6 +220,8 @@ mod tests {
             );
             let drip = all(Drip(input, false), delimiter, 10).expect("short");
             assert_eq!(drip, wanted, "{input:?}");
+            let stutter = all_stuttered(input, delimiter, 10).expect("short");
+            assert_eq!(stutter, wanted, "{input:?}");
         }
     }
 
@@ -173,6 +233,8 @@ mod tests {
         );
         for input in [&b"1\n12345\n"[..], b"1\n12345", b"1\n123456789\n"] {
             let error = all(input, b'\n', 4).expect_err("too long");
+            let stutter = all_stuttered(input, b'\n', 4).expect_err("too long");
+            assert_eq!(error.to_string(), stutter.to_string());
             assert!(
                 matches!(
                     error,

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod format;
 pub mod lines;
 pub mod print;
+pub mod pump;
 pub mod serve;
 pub mod sink;
 pub mod summary;

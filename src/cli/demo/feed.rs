@@ -3,7 +3,7 @@
 
 use crate::cli::demo::sources::LogFile;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::lines::Lines;
+use crate::cli::lines::{Lines, Step};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Seek;
@@ -57,7 +57,9 @@ impl Feed {
             return Ok(false);
         };
         let path = &self.files[self.next_file - 1].path;
-        lines.advance().map_err(|error| {
+        let step = lines.advance();
+        let is_line = |step| step == Step::Line;
+        step.map(is_line).map_err(|error| {
             let line = format!("{}: {error}; name other files with --file", path.display());
             Failure::new(Exit::Io, line)
         })
