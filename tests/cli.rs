@@ -2,6 +2,7 @@
 //! at both outputs and the exit code.
 
 use std::fs::OpenOptions;
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 fn millrace(arguments: &[&str]) -> Command {
@@ -30,6 +31,9 @@ fn help_names_commands_flags_and_exit_codes_on_stdout() {
     let (code, out, err) = run(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
     for part in [
+        "topic",
+        "produce",
+        "consume",
         "version",
         "--server <HOST:PORT>",
         "MILLRACE_SERVER",
@@ -60,10 +64,102 @@ fn what_is_not_understood_ends_in_2_with_the_cause_on_stderr() {
         (&["fly"], "unrecognized subcommand 'fly'"),
         (&["version", "--server", "nowhere"], "is no HOST:PORT"),
         (&["version", "-o", "xml"], "invalid value 'xml'"),
+        (&["topic"], "Usage: millrace topic"),
+        (&["topic", "create"], "<NAME>"),
+        (
+            &["topic", "create", "x", "--ack", "none"],
+            "a topic is written or synced",
+        ),
+        (
+            &["topic", "create", "x", "--segment-bytes", "1T"],
+            "no size",
+        ),
+        (
+            &["produce", "x", "--batch-bytes", "0"],
+            "a batch has 1 to 8388608 bytes",
+        ),
+        (
+            &["produce", "x", "--key-delimiter", "ab"],
+            "is not one byte",
+        ),
+        (&["produce", "x", "--ack", "all"], "unknown ack level"),
+        (
+            &["consume", "x", "--from", "yesterday"],
+            "no place to start",
+        ),
+        (&["consume", "x", "--format", "%q"], "unknown token %q"),
+        (&["consume", "x", "-o", "json"], "leave --output away"),
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
         assert!(err.contains(cause), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn flags_are_explained_where_they_belong() {
+    for (command, flags) in [
+        (
+            &["produce", "--help"][..],
+            &[
+                "--partition",
+                "--key-delimiter",
+                "--ack",
+                "--batch-bytes",
+                "--linger-ms",
+                "-z",
+            ][..],
+        ),
+        (
+            &["consume", "--help"],
+            &[
+                "--from",
+                "--count",
+                "--exit-at-end",
+                "--format",
+                "@MILLISECONDS",
+            ],
+        ),
+        (
+            &["topic", "create", "--help"],
+            &["--partitions", "--ack", "--segment-bytes"],
+        ),
+    ] {
+        let (code, out, err) = run(command);
+        assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
+        for flag in flags {
+            assert!(out.contains(flag), "{flag} in\n{out}");
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_ends_in_69_in_one_line() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let server = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    for command in [
+        &["topic", "list"][..],
+        &["produce", "logs"],
+        &["consume", "logs", "--from", "-5"],
+    ] {
+        for (flags, variable) in [(&["--server", &server][..], "0:0"), (&[], &server)] {
+            let mut command = millrace(command);
+            let command = command.args(flags).env("MILLRACE_SERVER", variable);
+            let output = command.output().expect("the binary runs");
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(69), "{command:?}: {err}");
+            assert!(
+                err.starts_with(&format!("error: cannot connect to {server}: ")),
+                "{err}"
+            );
+            assert!(
+                err.ends_with("`millrace serve`, or name it with --server\n"),
+                "{err}"
+            );
+            assert_eq!((err.lines().count(), output.stdout.len()), (1, 0), "{err}");
+        }
     }
 }
 

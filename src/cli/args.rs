@@ -1,7 +1,10 @@
 //! The command line as data: nouns, verbs, flags. What a flag means in the broker is not decided here.
 
+use crate::cli::consume::ConsumeArgs;
 use crate::cli::exit::exit_help;
 use crate::cli::print::Output;
+use crate::cli::produce::ProduceArgs;
+use crate::cli::topic::TopicCommand;
 use crate::cli::values::Endpoint;
 use clap::{Parser, Subcommand};
 
@@ -37,6 +40,13 @@ pub struct Args {
 /// The nouns and verbs.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Make, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Write lines of a file or of the standard input to a topic, one message each
+    Produce(ProduceArgs),
+    /// Print the messages of a topic
+    Consume(ConsumeArgs),
     /// Print the version
     Version,
 }

@@ -15,11 +15,15 @@
 //! - A failure is one line, `error: cause; remedy`, and an exit code from the table in `exit`.
 
 pub mod args;
+pub mod broker;
+pub mod consume;
 pub mod demo;
 pub mod exit;
 pub mod format;
+pub mod interrupt;
 pub mod lines;
 pub mod print;
+pub mod produce;
 pub mod pump;
 pub mod serve;
 pub mod sink;
@@ -27,12 +31,13 @@ pub mod summary;
 pub mod topic;
 pub mod values;
 
-use args::{Args, Command};
+use args::{Args, Command, SERVER_VARIABLE};
 use clap::Parser;
 use exit::{Exit, Failure};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use values::Endpoint;
 
 /// Runs the command that the arguments name (the first is the name of the program).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -61,8 +66,17 @@ fn explain(error: &clap::Error) -> ExitCode {
 
 fn perform(args: &Args) -> Result<(), Failure> {
     match &args.command {
+        Command::Topic(command) => topic::run(command, &server(args)?, args.output),
+        Command::Produce(flags) => produce::run(flags, &server(args)?, args.output),
+        Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Version => version(args),
     }
+}
+
+fn server(args: &Args) -> Result<Endpoint, Failure> {
+    let environment = std::env::var(SERVER_VARIABLE).ok();
+    args.server(environment.as_deref())
+        .map_err(|line| Failure::new(Exit::Usage, line))
 }
 
 #[derive(Serialize)]

@@ -1,11 +1,50 @@
-//! `millrace topic`: the flags of its verbs, and how topics and partitions are printed.
+//! `millrace topic`: its verbs, and how topics and partitions are printed.
 
 use crate::base::AckLevel;
 use crate::base::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_MS_DEFAULT};
-use crate::cli::print::{Output, bytes_text, json, table};
-use crate::cli::values::parse_bytes;
-use crate::engine::{NewTopic, PartitionInfo, TopicInfo, TopicSettings};
+use crate::cli::broker;
+use crate::cli::exit::Failure;
+use crate::cli::print::{Output, bytes_text, emit, json, table};
+use crate::cli::values::{Endpoint, parse_bytes};
+use crate::engine::{NewTopic, PartitionInfo, TopicInfo, TopicRef, TopicSettings};
 use serde::Serialize;
+
+/// The verbs of `topic`.
+#[derive(clap::Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum TopicCommand {
+    /// Make a topic
+    Create(CreateArgs),
+    /// List all topics
+    List,
+    /// Show a topic and its partitions
+    Describe {
+        /// Which
+        name: String,
+    },
+    /// Delete a topic with all its records
+    Delete {
+        /// Which
+        name: String,
+    },
+}
+
+/// Asks the broker, and prints what it answers.
+pub fn run(command: &TopicCommand, server: &Endpoint, output: Output) -> Result<(), Failure> {
+    let mut client = broker::connect(server)?;
+    match command {
+        TopicCommand::Create(args) => {
+            let topic = client.create_topic(&args.topic())?;
+            emit(&print_topics(&[topic], output))
+        }
+        TopicCommand::List => emit(&print_topics(&client.topics()?.0, output)),
+        TopicCommand::Describe { name } => {
+            let topic = TopicRef::Name(name.clone());
+            let (topic, partitions) = client.describe_topic(&topic)?;
+            emit(&print_described(&topic, &partitions, output))
+        }
+        TopicCommand::Delete { name } => Ok(client.delete_topic(&TopicRef::Name(name.clone()))?),
+    }
+}
 
 /// The flags of `topic create`.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
