@@ -131,12 +131,13 @@ fn check_with_crashes(
 ) {
     for effect in (0..).step_by(stride as usize) {
         disk.restore(state);
-        disk.crash_at(disk.effects() + effect);
+        disk.crash_at(effect);
         let sim = Sim::with_disk(seed + effect, disk.clone());
         let end = sim.run(|io| async move {
             let _ = start(&io, Path::new(DATA)).await;
         });
         if !end.is_crashed() {
+            assert!(effect > 10, "a start has more effects than {effect}");
             return;
         }
         die(disk, death);
