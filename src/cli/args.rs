@@ -4,6 +4,7 @@ use crate::cli::consume::ConsumeArgs;
 use crate::cli::exit::exit_help;
 use crate::cli::print::Output;
 use crate::cli::produce::ProduceArgs;
+use crate::cli::serve::ServeArgs;
 use crate::cli::topic::TopicCommand;
 use crate::cli::values::Endpoint;
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ pub struct Args {
 /// The nouns and verbs.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run a broker
+    Serve(ServeArgs),
     /// Make, list, describe and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),

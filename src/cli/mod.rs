@@ -26,6 +26,7 @@ pub mod print;
 pub mod produce;
 pub mod pump;
 pub mod serve;
+pub mod serving;
 pub mod sink;
 pub mod summary;
 pub mod topic;
@@ -69,6 +70,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Topic(command) => topic::run(command, &server(args)?, args.output),
         Command::Produce(flags) => produce::run(flags, &server(args)?, args.output),
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
+        Command::Serve(args) => serve::run(args),
         Command::Version => version(args),
     }
 }

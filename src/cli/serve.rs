@@ -1,9 +1,16 @@
 //! `millrace serve`: what the flags ask for, on this machine, becomes a plan: which CPU, which address for each core.
 
+use crate::cli::demo::TempDir;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::values::{Cores, Endpoint};
+use crate::cli::print;
+use crate::cli::serving::{Ready, Serving};
+use crate::cli::values::{CPUS_MAX, Cores, Endpoint};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The flags of `serve`.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
@@ -38,6 +45,69 @@ pub struct Plan {
     pub listen: Vec<SocketAddr>,
     /// The host that clients are told.
     pub host: String,
+}
+
+/// Serves until a signal asks to stop (SIGINT, SIGTERM); a second one ends the process at once.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let plan = args.plan(&allowed_cpus())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let armed = flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)));
+        armed.map_err(|error| {
+            Failure::new(
+                Exit::Internal,
+                format!("cannot watch for signal {signal}: {error}"),
+            )
+        })?;
+    }
+    let temporary = match args.dev {
+        true => Some(TempDir::make(&std::env::temp_dir()).map_err(|error| {
+            Failure::new(
+                Exit::Io,
+                format!("cannot make a temporary directory: {error}"),
+            )
+        })?),
+        false => None,
+    };
+    let serving = Serving {
+        data: temporary
+            .as_ref()
+            .map_or(args.data.clone(), |dir| dir.path().to_path_buf()),
+        plan,
+        allow_memory_fs: args.dev,
+    };
+    let dev = args.dev;
+    serving.run(stop, move |ready| announce(&ready, dev))?;
+    print::note("stopped cleanly");
+    Ok(())
+}
+
+/// Tells where the broker listens and what it found.
+fn announce(ready: &Ready, dev: bool) {
+    let mut text = format!("millrace {} serves on\n", env!("CARGO_PKG_VERSION"));
+    for address in &ready.addresses {
+        text += &format!(
+            "  {}:{} (core {})\n",
+            address.host, address.port, address.core
+        );
+    }
+    for line in ready.recovery.lines() {
+        text += &format!("{line}\n");
+    }
+    if dev {
+        text += "--dev: the data directory is temporary and goes when the broker stops\n";
+    }
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = print::emit(&text);
+}
+
+/// The CPUs that this process may run on.
+fn allowed_cpus() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..CPUS_MAX).filter(|cpu| set.is_set(*cpu)).collect(),
+        Err(_) => vec![0],
+    }
 }
 
 impl ServeArgs {

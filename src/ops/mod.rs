@@ -6,6 +6,7 @@
 //! Invariants:
 //! - [`preflight`] runs before any core and leaves behind what it was asked for: a data directory and a lock on it.
 
+pub mod node;
 pub mod preflight;
 
 pub use preflight::{DataLock, PreflightError};

@@ -1,0 +1,235 @@
+//! A whole broker in this process: checks, recovery, the cores, their listeners, and the way to stop them.
+//!
+//! ```text
+//!  preflight, lock, identity ──> recover (one core, alone) ──> every core: bind ─ all bound ─> Shard::start ─> serve
+//!                                                                        stop flag ─> Net::stop ─> Shard::stop
+//! ```
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::print;
+use crate::cli::serve::Plan;
+use crate::engine::{CoreAddress, Engine};
+use crate::io::uring::{self, Uring, UringMailbox, UringSource};
+use crate::io::{Io, Listener};
+use crate::log::{self, LogError, Recovered, RecoveryReport};
+use crate::net::{self, Net};
+use crate::ops::{node, preflight};
+use crate::shard::{self, Message, Shard, Share, StartReport};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a core looks whether it should stop.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Memory for direct I/O that each core sets aside.
+const MEMORY_BYTES: usize = 96 << 20;
+/// How much of it may hold written chunks for readers.
+const HOT_BYTES: usize = 40 << 20;
+/// A start needs room for its journals and a little more.
+const FREE_BYTES_MIN: u64 = 512 << 20;
+
+/// What to serve.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Cores and addresses.
+    pub plan: Plan,
+    /// Serve from a file system in memory, too.
+    pub allow_memory_fs: bool,
+}
+
+/// What a broker tells when it serves.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where each core listens.
+    pub addresses: Vec<CoreAddress>,
+    /// What recovery found.
+    pub recovery: RecoveryReport,
+}
+
+/// What all cores share while they start.
+struct Start {
+    shares: Vec<Mutex<Option<Share>>>,
+    log: log::Options,
+    plan: Plan,
+    bound: AtomicUsize,
+    failed: AtomicBool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Serving {
+    /// Serves until `stop` is set, then stops cleanly. Blocks; `ready` is called once, when every core serves.
+    pub fn run(
+        self,
+        stop: Arc<AtomicBool>,
+        ready: impl Fn(Ready) + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let _lock = preflight::check(&self.data, FREE_BYTES_MIN, self.allow_memory_fs)
+            .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        let random =
+            boot(|io| async move { u128::from(io.random()) << 64 | u128::from(io.random()) })?;
+        let node = node::identify(&self.data, random)
+            .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        let data = self.data.clone();
+        let recovered: Result<Recovered, LogError> = boot(move |io| {
+            let data = data.clone();
+            async move { log::recover(&io, &data).await }
+        })?;
+        let recovered = recovered.map_err(|error| storage_failure(&error))?;
+        let cores = self.plan.cpus.len() as u16;
+        let mut options = log::Options::new(self.data, node, recovered.epoch);
+        options.hot_bytes_max = HOT_BYTES;
+        let recovery = recovered.report.clone();
+        let shares = shard::share(recovered, cores);
+        let start = Arc::new(Start {
+            shares: shares
+                .into_iter()
+                .map(|share| Mutex::new(Some(share)))
+                .collect(),
+            log: options,
+            plan: self.plan,
+            bound: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            stop,
+        });
+        launch(&start, recovery, ready)
+    }
+}
+
+/// Runs something on one core, alone.
+fn boot<T, F>(main: impl Fn(Uring) -> F + Send + Clone + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let ended = uring::run_cores::<(), _, _, _>(uring::Options::default(), move |io, _| main(io));
+    let ended = ended.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    Ok(ended.into_iter().next().expect("one core ran"))
+}
+
+fn launch(
+    start: &Arc<Start>,
+    recovery: RecoveryReport,
+    ready: impl Fn(Ready) + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let options = uring::Options {
+        cpus: start.plan.cpus.clone(),
+        memory_bytes: MEMORY_BYTES,
+        ..uring::Options::default()
+    };
+    let (start, ready) = (Arc::clone(start), Arc::new(ready));
+    let ended = uring::run_cores(options, move |io, mailbox| {
+        let (start, ready, recovery) = (Arc::clone(&start), Arc::clone(&ready), recovery.clone());
+        async move {
+            let tell = |addresses| {
+                ready(Ready {
+                    addresses,
+                    recovery,
+                })
+            };
+            serve_core(io, mailbox, &start, tell).await
+        }
+    });
+    let ended = ended.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    let mut failures: Vec<Failure> = ended.into_iter().filter_map(Result::err).collect();
+    // Of several, the one that is not about another core's failure says most.
+    failures.sort_by_key(|failure| failure.exit == Exit::Unavailable);
+    failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// The life of one core.
+async fn serve_core(
+    io: Uring,
+    mailbox: UringMailbox<Message<UringSource>>,
+    start: &Start,
+    tell: impl FnOnce(Vec<CoreAddress>),
+) -> Result<(), Failure> {
+    let core = io.core();
+    let listener = bind(&io, start).await?;
+    let share = start.shares[usize::from(core.0)]
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .expect("each core takes its share once");
+    let options = shard::Options {
+        cores: start.plan.cpus.len() as u16,
+        address: CoreAddress {
+            core,
+            host: start.plan.host.clone(),
+            port: listener.local_addr().port(),
+        },
+        log: start.log.clone(),
+    };
+    let node = options.log.node;
+    let (shard, report) = Shard::start(io.clone(), mailbox, options, share)
+        .await
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start: {error}")))?;
+    report_start(&report);
+    let net = Net::new(io.clone(), shard.clone(), net::Options::new(node));
+    net.serve(listener);
+    if core.0 == 0 {
+        tell(shard.cores());
+    }
+    while !start.stop.load(Ordering::Relaxed) {
+        io.sleep(LOOK_INTERVAL).await;
+    }
+    net.stop().await;
+    shard
+        .stop()
+        .await
+        .map_err(|error| Failure::new(Exit::Io, format!("not stopped cleanly: {error}")))
+}
+
+/// Binds this core's port and waits until every core has: one that cannot keeps all from starting.
+async fn bind(io: &Uring, start: &Start) -> Result<uring::UringListener, Failure> {
+    let address = start.plan.listen[usize::from(io.core().0)];
+    let bound = io.listen(address).await;
+    if bound.is_err() {
+        start.failed.store(true, Ordering::SeqCst);
+    }
+    start.bound.fetch_add(1, Ordering::SeqCst);
+    let listener = bound.map_err(|error| {
+        let line = format!(
+            "cannot listen on {address}: {error}; choose another with --listen, or stop who has it"
+        );
+        Failure::new(Exit::Config, line)
+    })?;
+    while start.bound.load(Ordering::SeqCst) < start.plan.cpus.len() {
+        io.sleep(Duration::from_millis(1)).await;
+    }
+    if start.failed.load(Ordering::SeqCst) {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            "another core could not listen",
+        ));
+    }
+    Ok(listener)
+}
+
+fn report_start(report: &StartReport) {
+    for (key, reason) in &report.damaged {
+        print::note(&format!(
+            "partition {key} is refused, its bytes are kept: {reason}"
+        ));
+    }
+    for line in &report.closed {
+        print::note(line);
+    }
+    for key in &report.unknown {
+        print::note(&format!(
+            "partition {key} is on disk but in no topic: kept, not served"
+        ));
+    }
+    for key in &report.made {
+        print::note(&format!("partition {key} was missing on disk: made empty"));
+    }
+    for key in &report.removed {
+        print::note(&format!("partition {key} of a deleted topic: removed"));
+    }
+}
+
+fn storage_failure(error: &LogError) -> Failure {
+    Failure::new(Exit::Io, format!("cannot recover: {error}"))
+}
