@@ -31,6 +31,7 @@ fn help_names_commands_flags_and_exit_codes_on_stdout() {
     let (code, out, err) = run(&["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
     for part in [
+        "demo",
         "topic",
         "produce",
         "consume",

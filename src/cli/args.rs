@@ -1,6 +1,7 @@
 //! The command line as data: nouns, verbs, flags. What a flag means in the broker is not decided here.
 
 use crate::cli::consume::ConsumeArgs;
+use crate::cli::demo::DemoArgs;
 use crate::cli::exit::exit_help;
 use crate::cli::print::Output;
 use crate::cli::produce::ProduceArgs;
@@ -43,6 +44,8 @@ pub struct Args {
 pub enum Command {
     /// Run a broker
     Serve(ServeArgs),
+    /// Show what the broker does here: ingest log lines, read them back, compare, measure, and clean up
+    Demo(DemoArgs),
     /// Make, list, describe and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),

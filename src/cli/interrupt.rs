@@ -34,4 +34,8 @@ impl Interrupt {
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
+    /// How a command ends that leaves nothing behind when it is interrupted.
+    pub fn failure(&self) -> Failure {
+        Failure::new(Exit::Failed, "interrupted; nothing is left behind")
+    }
 }

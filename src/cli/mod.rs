@@ -71,6 +71,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Produce(flags) => produce::run(flags, &server(args)?, args.output),
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Serve(args) => serve::run(args),
+        Command::Demo(flags) => demo::run(flags, args.output),
         Command::Version => version(args),
     }
 }

@@ -103,7 +103,7 @@ fn announce(ready: &Ready, dev: bool) {
 }
 
 /// The CPUs that this process may run on.
-fn allowed_cpus() -> Vec<usize> {
+pub fn allowed_cpus() -> Vec<usize> {
     match rustix::thread::sched_getaffinity(None) {
         Ok(set) => (0..CPUS_MAX).filter(|cpu| set.is_set(*cpu)).collect(),
         Err(_) => vec![0],
