@@ -3,6 +3,7 @@
 //! on io/sim with a crash at every effect, also inside recovery.
 
 mod crash;
+mod damage;
 mod model;
 mod steps;
 

@@ -1,0 +1,128 @@
+//! Damage is never read as absence. Goal: after a clean stop, whatever byte of a journal is wrong, a partition is either
+//! refused or whole; none is cut. Method: flip a byte of every block of every journal file and mark, start, compare.
+
+use crate::base::limits::BLOCK_BYTES;
+use crate::base::{AckLevel, Offset};
+use crate::io::sim::{Sim, SimDisk, SimIo};
+use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
+use crate::log::{LogError, recover};
+use std::path::{Path, PathBuf};
+
+const DATA: &str = "/data";
+const PARTITIONS: u32 = 4;
+const RECORDS: u64 = 30;
+
+/// How a start on a damaged disk went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    /// The start was refused as a whole.
+    Refused,
+    /// So many partitions were refused; the others were whole.
+    Damaged(usize),
+}
+
+async fn fill(io: SimIo) {
+    let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
+    for round in 0..RECORDS / 2 {
+        for number in 0..PARTITIONS {
+            let partition = log.open(key(number), SMALL).await.expect("opens");
+            let bytes = if round == 7 { 40_000 } else { 700 };
+            let next = append(&partition, 2, bytes, AckLevel::Synced);
+            assert!(reached(&partition, next, AckLevel::Synced).await);
+        }
+    }
+    log.stop().await.expect("stops");
+}
+
+async fn look(io: SimIo) -> Found {
+    let (log, report) = match start(&io, Path::new(DATA)).await {
+        Ok(started) => started,
+        Err(LogError::Journal { .. }) => return Found::Refused,
+        Err(other) => panic!("not a word about the journal: {other}"),
+    };
+    let damaged: Vec<_> = report.damaged.iter().map(|(key, _)| *key).collect();
+    for number in (0..PARTITIONS).filter(|number| !damaged.contains(&key(*number))) {
+        let partition = log.open(key(number), SMALL).await.expect("opens");
+        let end = partition.frontiers().synced;
+        assert_eq!(end, Offset(RECORDS), "partition {number} was cut");
+        assert_eq!(
+            check_all(&io, &partition, Offset(0), end, 1 << 20).await,
+            RECORDS
+        );
+    }
+    for key in &damaged {
+        let opened = log.open(*key, SMALL).await;
+        assert!(
+            matches!(opened, Err(LogError::Damaged { .. })),
+            "{key} is served"
+        );
+    }
+    log.stop().await.expect("stops");
+    Found::Damaged(damaged.len())
+}
+
+fn journals(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = disk.list_files();
+    let journals = files
+        .into_iter()
+        .filter(|path| path.starts_with("/data/journal"));
+    journals
+        .filter_map(|path| disk.read_file(&path).map(|bytes| (path, bytes)))
+        .collect()
+}
+
+#[test]
+fn a_flipped_byte_in_any_journal_block_is_refused_or_harmless() {
+    let disk = SimDisk::new(3);
+    Sim::with_disk(3, disk.clone()).run(fill).done();
+    let whole = disk.snapshot();
+    let mut found = Vec::new();
+    for (path, bytes) in journals(&disk) {
+        for at in (7..bytes.len()).step_by(BLOCK_BYTES) {
+            disk.restore(&whole);
+            disk.corrupt(&path, at as u64, &[bytes[at] ^ 0x10]);
+            let sim = Sim::with_disk(4, disk.clone());
+            let first = sim.run(look).done()[0];
+            // Damage stays damage: the journals that told of it are gone by now.
+            let second = Sim::with_disk(5, disk.clone()).run(look).done()[0];
+            assert_eq!(first, second, "{} at {at}", path.display());
+            found.push(first);
+        }
+    }
+    assert!(found.contains(&Found::Refused), "a file's header");
+    assert!(
+        found.contains(&Found::Damaged(0)),
+        "blocks that are not in use"
+    );
+    let damaged = found
+        .iter()
+        .filter(|f| !matches!(f, Found::Damaged(0) | Found::Refused));
+    assert!(damaged.count() > 5, "blocks that matter: {found:?}");
+}
+
+#[test]
+fn an_unreadable_journal_stops_the_start_and_cuts_nothing() {
+    let disk = SimDisk::new(6);
+    Sim::with_disk(6, disk.clone()).run(fill).done();
+    let whole = disk.snapshot();
+    let mut refused = 0;
+    for read in 0.. {
+        disk.restore(&whole);
+        disk.fail_read_at(read);
+        let sim = Sim::with_disk(7, disk.clone());
+        let failed = sim.run(|io| async move { recover(&io, Path::new(DATA)).await.is_err() });
+        let failed = failed.done()[0];
+        refused += u64::from(failed);
+        assert_eq!(
+            Sim::with_disk(8, disk.clone()).run(look).done(),
+            [Found::Damaged(0)]
+        );
+        if disk.reads() < read || read > 2_000 {
+            break;
+        }
+        if !failed && read > 40 {
+            break;
+        }
+    }
+    assert!(refused > 10, "reads that failed: {refused}");
+}
