@@ -60,6 +60,10 @@ const _: () = assert!(JOURNAL_FILE_BYTES >= 4 * JOURNAL_ENTRY_BYTES_MAX as u64);
 /// How many commit cycles may be in flight at once.
 pub const CYCLES_IN_FLIGHT_MAX: usize = 8;
 
+/// How many may be when the next one has little to write.
+pub const SMALL_CYCLES_IN_FLIGHT_MAX: usize = 2;
+const _: () = assert!(SMALL_CYCLES_IN_FLIGHT_MAX <= CYCLES_IN_FLIGHT_MAX);
+
 /// The smallest and the largest segment that a topic may ask for, in bytes, and what it gets unasked.
 pub const SEGMENT_BYTES_MIN: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// See [`SEGMENT_BYTES_MIN`].

@@ -1,7 +1,9 @@
 //! The state of one core's log that its loops share: who is dirty, what is in flight, how far things are promised.
 
 use crate::base::PartitionKey;
-use crate::base::limits::{CYCLES_IN_FLIGHT_MAX, UNWRITTEN_BYTES_MAX};
+use crate::base::limits::{
+    CYCLES_IN_FLIGHT_MAX, DIRECT_BYTES_MIN, SMALL_CYCLES_IN_FLIGHT_MAX, UNWRITTEN_BYTES_MAX,
+};
 use crate::io::{Io, Monotonic, Signal};
 use crate::log::Options;
 use crate::log::error::AppendError;
@@ -32,6 +34,8 @@ pub(crate) struct Core<I: Io> {
     /// Written chunks that are kept, oldest first, and their bytes.
     pub(crate) hot: RefCell<VecDeque<HotChunk<I>>>,
     pub(crate) hot_bytes: Cell<usize>,
+    /// Appended and not yet taken by a cycle.
+    pub(crate) pending: Cell<usize>,
     /// Appended and not yet written.
     pub(crate) unwritten: Cell<usize>,
     pub(crate) failed: RefCell<Option<String>>,
@@ -139,6 +143,7 @@ impl<I: Io> Core<I> {
             unsynced: RefCell::default(),
             hot: RefCell::default(),
             hot_bytes: Cell::new(0),
+            pending: Cell::new(0),
             unwritten: Cell::new(0),
             failed: RefCell::new(None),
             stopping: Cell::new(false),
@@ -174,9 +179,17 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Whether one more cycle may go out.
+    /// Whether one more cycle may go out. A large one may while the device has room; a small one waits for all but one
+    /// before it, and grows meanwhile: a core with one producer never waits, one with many commits them together.
     pub(crate) fn has_cycle_room(&self) -> bool {
-        self.cycles.borrow().len() < CYCLES_IN_FLIGHT_MAX
+        let in_flight = self.cycles.borrow().len();
+        let large = self.pending.get() >= DIRECT_BYTES_MIN;
+        in_flight
+            < if large {
+                CYCLES_IN_FLIGHT_MAX
+            } else {
+                SMALL_CYCLES_IN_FLIGHT_MAX
+            }
     }
 
     /// Whether more bytes may be appended without holding too much memory.

@@ -212,6 +212,7 @@ impl<I: Io> PartitionLog<I> {
         partition
             .pending_bytes
             .set(partition.pending_bytes.get() + bytes);
+        self.core.pending.set(self.core.pending.get() + bytes);
         self.core.unwritten.set(self.core.unwritten.get() + bytes);
         if level == AckLevel::Synced {
             partition.wants_sync.set(true);

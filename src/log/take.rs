@@ -49,6 +49,7 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
     if writer.records() == 0 {
         return None;
     }
+    core.pending.set(core.pending.get() - gathered.bytes);
     let sequence = journal.sequence.get();
     let head = EntryHead {
         file: file.id,
