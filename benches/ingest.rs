@@ -11,11 +11,13 @@
 
 use hdrhistogram::Histogram;
 use millrace::base::record::BatchBuilder;
-use millrace::base::{AckLevel, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs};
-use millrace::client::driver::connect;
+use millrace::base::{
+    AckLevel, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs, TopicId,
+};
+use millrace::client::driver::{Receiver, Sender, connect};
 use millrace::engine::{FetchPartition, FetchRequest, NewTopic, TopicSettings};
 use millrace::io::uring::{self, Uring};
-use millrace::io::{Io, Signal};
+use millrace::io::{Io, Monotonic, Signal};
 use millrace::protocol::native::Reply;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -195,7 +197,7 @@ async fn load_core(
     (result, produce_cpu)
 }
 
-async fn create(io: &Uring, address: SocketAddr, load: Workload) -> millrace::base::TopicId {
+async fn create(io: &Uring, address: SocketAddr, load: Workload) -> TopicId {
     let (mut sender, mut receiver, _) = connect(io, address, 1).await.expect("connects");
     let settings = TopicSettings {
         ack: AckLevel::Written,
@@ -217,81 +219,57 @@ async fn create(io: &Uring, address: SocketAddr, load: Workload) -> millrace::ba
     }
 }
 
+/// What the connections of a produce run share.
+struct Run {
+    io: Uring,
+    load: Workload,
+    end: Monotonic,
+    batch: Vec<u8>,
+    times: RefCell<Histogram<u64>>,
+    produced: Cell<u64>,
+    left: Cell<usize>,
+    done: Signal,
+}
+
+/// When the requests in flight on one connection were sent, oldest first; and that no more will be.
+#[derive(Default)]
+struct InFlight {
+    sent: RefCell<VecDeque<Monotonic>>,
+    ended: Cell<bool>,
+}
+
 async fn produce(
     io: &Uring,
     address: SocketAddr,
     load: Workload,
-    topic: millrace::base::TopicId,
+    topic: TopicId,
     seconds: f64,
 ) -> Result {
-    let batch: Rc<[u8]> = batch(&load).into();
-    let times = Rc::new(RefCell::new(Histogram::<u64>::new(3).expect("3 digits")));
-    let left = Rc::new(Cell::new(load.connections));
-    let (done, produced) = (Signal::new(), Rc::new(Cell::new(0u64)));
     let begin = io.now();
-    let end = begin.plus(Duration::from_secs_f64(seconds));
+    let run = Rc::new(Run {
+        io: io.clone(),
+        load,
+        end: begin.plus(Duration::from_secs_f64(seconds)),
+        batch: batch(&load),
+        times: RefCell::new(Histogram::new(3).expect("3 digits")),
+        produced: Cell::new(0),
+        left: Cell::new(load.connections),
+        done: Signal::new(),
+    });
     for number in 0..load.connections {
         let key = PartitionKey::new(topic, PartitionNo(number as u32));
-        let (mut sender, mut receiver, _) = connect(io, address, load.in_flight)
-            .await
-            .expect("connects");
-        let sent = Rc::new(RefCell::new(VecDeque::with_capacity(load.in_flight)));
-        let ended = Rc::new(Cell::new(false));
-        let (clock, batch, stamps, over) = (
-            io.clone(),
-            Rc::clone(&batch),
-            Rc::clone(&sent),
-            Rc::clone(&ended),
-        );
-        io.spawn(async move {
-            while clock.now() < end {
-                sender.room().await.expect("open");
-                stamps.borrow_mut().push_back(clock.now());
-                sender
-                    .produce(load.level, key, &batch)
-                    .await
-                    .expect("sends");
-            }
-            over.set(true);
-            while sender.in_flight() > 0 {
-                clock.sleep(Duration::from_millis(1)).await;
-            }
-            sender.stop();
-        });
-        let (clock, times, left, done, produced) = (
-            io.clone(),
-            Rc::clone(&times),
-            Rc::clone(&left),
-            done.clone(),
-            Rc::clone(&produced),
-        );
-        io.spawn(async move {
-            while let Ok((_, reply)) = receiver.next().await {
-                let Reply::Produced(reply) = reply else {
-                    panic!("not produced: {reply:?}")
-                };
-                assert!(
-                    reply.entries().all(|entry| entry.is_ok()),
-                    "refused: {reply:?}"
-                );
-                let at = sent.borrow_mut().pop_front().expect("sent before");
-                let micros = clock.now().since(at).as_micros() as u64;
-                times.borrow_mut().record(micros).expect("in range");
-                produced.set(produced.get() + load.records);
-                if ended.get() && sent.borrow().is_empty() {
-                    break;
-                }
-            }
-            left.set(left.get() - 1);
-            done.notify();
-        });
+        let connected = connect(io, address, load.in_flight).await;
+        let (sender, receiver, _) = connected.expect("connects");
+        let in_flight = Rc::new(InFlight::default());
+        io.spawn(send(Rc::clone(&run), sender, key, Rc::clone(&in_flight)));
+        io.spawn(receive(Rc::clone(&run), receiver, in_flight));
     }
-    while left.get() > 0 {
-        done.wait().await;
+    while run.left.get() > 0 {
+        run.done.wait().await;
     }
-    let times = times.borrow();
+    let times = run.times.borrow();
     Result {
-        produced: produced.get(),
+        produced: run.produced.get(),
         seconds: io.now().since(begin).as_secs_f64(),
         p50_us: times.value_at_quantile(0.5),
         p99_us: times.value_at_quantile(0.99),
@@ -300,12 +278,44 @@ async fn produce(
     }
 }
 
+async fn send(run: Rc<Run>, mut sender: Sender<Uring>, key: PartitionKey, in_flight: Rc<InFlight>) {
+    while run.io.now() < run.end {
+        sender.room().await.expect("open");
+        in_flight.sent.borrow_mut().push_back(run.io.now());
+        let sent = sender.produce(run.load.level, key, &run.batch).await;
+        sent.expect("sends");
+    }
+    in_flight.ended.set(true);
+    while sender.in_flight() > 0 {
+        run.io.sleep(Duration::from_millis(1)).await;
+    }
+    sender.stop();
+}
+
+async fn receive(run: Rc<Run>, mut receiver: Receiver<Uring>, in_flight: Rc<InFlight>) {
+    while let Ok((_, reply)) = receiver.next().await {
+        let Reply::Produced(reply) = reply else {
+            panic!("not produced: {reply:?}")
+        };
+        assert!(reply.entries().all(|entry| entry.is_ok()), "{reply:?}");
+        let sent = in_flight.sent.borrow_mut().pop_front();
+        let micros = run.io.now().since(sent.expect("sent before")).as_micros();
+        run.times.borrow_mut().record(micros as u64).expect("fits");
+        run.produced.set(run.produced.get() + run.load.records);
+        if in_flight.ended.get() && in_flight.sent.borrow().is_empty() {
+            break;
+        }
+    }
+    run.left.set(run.left.get() - 1);
+    run.done.notify();
+}
+
 /// Reads everything back over one connection per partition, 1 MiB at a time, checking that batches follow each other.
 async fn fetch(
     io: &Uring,
     address: SocketAddr,
     load: Workload,
-    topic: millrace::base::TopicId,
+    topic: TopicId,
     result: &mut Result,
 ) {
     let left = Rc::new(Cell::new(load.partitions));
