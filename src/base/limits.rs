@@ -117,5 +117,11 @@ const _: () = assert!(RECEIVE_BYTES_MAX >= RECEIVE_BUFFER_BYTES_MAX);
 /// Requests of one connection that were taken and not yet answered: past it, the connection is not read.
 pub const REPLIES_PENDING_MAX: usize = 16_384;
 
+/// What those requests may keep in memory until they are answered, in bytes: past it, the connection is not read. A
+/// request that names 1,024 partitions keeps some 50 KiB; without this limit, 16,384 of them would keep 800 MiB. It is
+/// passed by at most one request.
+pub const REPLIES_PENDING_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(REPLIES_PENDING_BYTES_MAX >= 8 * FRAME_HEADER_BYTES_MAX);
+
 /// Connections of one core.
 pub const CONNECTIONS_MAX: usize = 20_000;

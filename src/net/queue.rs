@@ -2,7 +2,7 @@
 //! half.
 
 use crate::base::PartitionKey;
-use crate::base::limits::REPLIES_PENDING_MAX;
+use crate::base::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX};
 use crate::engine::{DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
 use crate::protocol::native::Refusal;
@@ -44,11 +44,47 @@ pub(super) enum Rare {
     ListOffsets(Vec<(PartitionKey, OffsetQuery)>),
 }
 
+impl Owed {
+    /// The memory that it holds besides its place in the queue: what a peer decides, who asks without end for much and
+    /// takes no answer.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Produce { .. } => 0,
+            Self::Fetch(request) => held(&request.partitions),
+            Self::Rare(rare) => size_of::<Rare>() + rare.held_bytes(),
+        }
+    }
+}
+
+impl Rare {
+    fn held_bytes(&self) -> usize {
+        let of = |topic: &TopicRef| match topic {
+            TopicRef::Name(name) => name.capacity(),
+            TopicRef::Id(_) => 0,
+        };
+        match self {
+            Self::Refused(refusal) => refusal.message.capacity(),
+            Self::Welcome { .. } | Self::AllTopics { after: None } => 0,
+            Self::AllTopics { after: Some(name) } => name.capacity(),
+            Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),
+            Self::Create(topic) => topic.name.capacity(),
+            Self::Delete(DeleteTopic { topic }) | Self::Describe { topic, .. } => of(topic),
+            Self::ListOffsets(entries) => held(entries),
+        }
+    }
+}
+
+fn held<T>(items: &Vec<T>) -> usize {
+    items.capacity() * size_of::<T>()
+}
+
 /// The queue. Bounded by [`Queue::is_full`], which the reading half asks before it takes a request. Tickets lie apart
 /// so that neither queue allocates once it has grown.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     owed: RefCell<VecDeque<(u32, Owed)>>,
+    /// The sum of what they hold.
+    held_bytes: Cell<usize>,
     tickets: RefCell<VecDeque<T>>,
     spares: RefCell<Vec<FetchRequest>>,
     /// Nothing will be added.
@@ -63,6 +99,7 @@ impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
             owed: RefCell::default(),
+            held_bytes: Cell::new(0),
             tickets: RefCell::new(VecDeque::new()),
             spares: RefCell::default(),
             ended: Cell::new(false),
@@ -73,6 +110,8 @@ impl<T> Queue<T> {
 
     /// Owes an answer to the request `correlation`.
     pub(super) fn owe(&self, correlation: u32, owed: Owed) {
+        self.held_bytes
+            .set(self.held_bytes.get() + owed.held_bytes());
         self.owed.borrow_mut().push_back((correlation, owed));
         self.added.notify();
     }
@@ -84,6 +123,7 @@ impl<T> Queue<T> {
 
     pub(super) fn is_full(&self) -> bool {
         self.owed.borrow().len() >= REPLIES_PENDING_MAX
+            || self.held_bytes.get() >= REPLIES_PENDING_BYTES_MAX
             || self.tickets.borrow().len() >= REPLIES_PENDING_MAX
     }
 
@@ -107,6 +147,11 @@ impl<T> Queue<T> {
     pub(super) fn pop(&self) -> Option<(u32, Owed)> {
         let was_full = self.is_full();
         let next = self.owed.borrow_mut().pop_front();
+        if let Some((_, owed)) = &next {
+            // Nothing changes what is owed while it waits, so what was added comes off again.
+            self.held_bytes
+                .set(self.held_bytes.get() - owed.held_bytes());
+        }
         if was_full {
             self.eased.notify();
         }
@@ -162,6 +207,61 @@ impl<T> Queue<T> {
         if spares.len() < SPARES_MAX {
             request.partitions.clear();
             spares.push(request);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Offset, PartitionNo, TopicId};
+    use crate::engine::FetchPartition;
+    use futures_lite::future::{block_on, poll_once};
+
+    fn fetch(partitions: usize) -> Owed {
+        let wanted = FetchPartition {
+            key: PartitionKey::new(TopicId(1), PartitionNo(0)),
+            from: Offset(0),
+            bytes_max: 1,
+        };
+        Owed::Fetch(FetchRequest {
+            partitions: vec![wanted; partitions],
+            ..FetchRequest::default()
+        })
+    }
+
+    #[test]
+    fn it_is_full_by_what_it_holds_long_before_it_is_full_by_count() {
+        for owed in [
+            || fetch(1_024),
+            || {
+                Owed::Rare(Box::new(Rare::Topics(vec![
+                    TopicRef::Name("n".repeat(200));
+                    200
+                ])))
+            },
+        ] {
+            let queue: Queue<()> = Queue::new();
+            while !queue.is_full() {
+                queue.owe(0, owed());
+            }
+            let count = queue.owed.borrow().len();
+            assert!((16..64).contains(&count), "{count}");
+            let mut room = Box::pin(queue.room());
+            assert!(block_on(poll_once(&mut room)).is_none());
+            assert!(queue.pop().is_some());
+            assert!(block_on(poll_once(&mut room)).is_some());
+            while queue.pop().is_some() {}
+            assert_eq!(queue.held_bytes.get(), 0);
+        }
+    }
+
+    #[test]
+    fn small_requests_may_pend_in_thousands() {
+        let queue: Queue<()> = Queue::new();
+        for _ in 0..4_096 {
+            assert!(!queue.is_full());
+            queue.owe(0, fetch(4));
         }
     }
 }
