@@ -51,6 +51,7 @@ pub(crate) struct Broker {
 
 /// What a broker said until its end.
 #[derive(Debug)]
+#[allow(dead_code, reason = "each test asks for what it is about")]
 pub(crate) struct Said {
     pub(crate) out: String,
     pub(crate) err: String,
