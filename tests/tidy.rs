@@ -50,6 +50,14 @@ fn sources_keep_the_rules_of_the_house() {
 }
 
 #[test]
+fn tests_keep_the_rules_that_hold_for_them_too() {
+    let mut sources = Vec::new();
+    read_below(&top().join("tests"), &mut sources);
+    assert!(sources.len() > 5, "tests were not found");
+    assert_none(&rules::check_tests(&mut sources));
+}
+
+#[test]
 fn the_readme_maps_the_rooms_that_exist() {
     let rooms: BTreeSet<String> = fs::read_dir(top().join("src"))
         .expect("src can be listed")

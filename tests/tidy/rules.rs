@@ -27,6 +27,16 @@ pub(crate) fn check_sources(sources: &mut [Source]) -> Vec<String> {
     found
 }
 
+/// The fences that tests have to keep, too, over the sources of `tests`.
+pub(crate) fn check_tests(sources: &mut [Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        source.mark_all_test();
+        found.extend(FENCES.iter().flat_map(|fence| check_fence(source, fence)));
+    }
+    found
+}
+
 fn mark_test_files(sources: &mut [Source]) {
     let modules: Vec<Vec<String>> = sources.iter().flat_map(Source::test_modules).collect();
     for source in sources {

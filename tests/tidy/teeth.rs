@@ -421,3 +421,12 @@ fn the_table_runs_one_way() {
         }
     }
 }
+
+#[test]
+fn an_unsafe_block_in_a_test_is_caught_and_the_allocator_is_not() {
+    let text = "#[test]\nfn t() { unsafe { f() } }\n";
+    let check =
+        |path: &str| crate::rules::check_tests(&mut [crate::source::Source::scan(path, text)]);
+    assert_eq!(check("tests/kill.rs").len(), 1);
+    assert!(check("tests/allocation.rs").is_empty());
+}
