@@ -24,6 +24,8 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Memory for direct I/O that each core sets aside.
 const MEMORY_BYTES: usize = 96 << 20;
+/// The same for what runs alone before them.
+const BOOT_MEMORY_BYTES: usize = 8 << 20;
 /// How much of it may hold written chunks for readers.
 const HOT_BYTES: usize = 40 << 20;
 /// A start needs room for its journals and a little more.
@@ -104,7 +106,11 @@ where
     T: Send + 'static,
     F: Future<Output = T>,
 {
-    let ended = uring::run_cores::<(), _, _, _>(uring::Options::default(), move |io, _| main(io));
+    let options = uring::Options {
+        memory_bytes: BOOT_MEMORY_BYTES,
+        ..uring::Options::default()
+    };
+    let ended = uring::run_cores::<(), _, _, _>(options, move |io, _| main(io));
     let ended = ended.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     Ok(ended.into_iter().next().expect("one core ran"))
 }

@@ -5,7 +5,7 @@ use crate::log::core::{Core, Cycle, Retiring};
 use crate::log::journal::entry::FileId;
 use crate::log::journal::files::{self, FIRST_ENTRY, JournalFile, write_shared};
 use crate::log::partition::Partition;
-use crate::log::segment::Segment;
+use crate::log::segment::{LastBlock, Segment};
 use crate::log::tail::DirectWrite;
 use crate::log::take::{self, Plan};
 use crate::log::{LogError, paths, roll};
@@ -44,6 +44,9 @@ fn journal_has_room<I: Io>(core: &Rc<Core<I>>) -> bool {
     let old = journal.active.replace(spare);
     journal.position.set(FIRST_ENTRY);
     carry_all(core, old);
+    let indexed = Rc::clone(core);
+    core.io
+        .spawn(async move { roll::write_indexes(&indexed).await });
     true
 }
 
@@ -116,7 +119,7 @@ async fn write_direct<I: Io>(
     core.keep_hot(segment, pos, bytes);
     complete_one(core, cycle);
     // Derived: an error here only costs the next start a longer walk.
-    let _ = segment.write_index(&core.io, false).await;
+    let _ = segment.write_index(&core.io, LastBlock::Left).await;
 }
 
 /// One write of `cycle` is done; acknowledges what is complete from the oldest on.

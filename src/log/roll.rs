@@ -3,7 +3,7 @@
 use crate::io::Io;
 use crate::log::core::Core;
 use crate::log::partition::Partition;
-use crate::log::segment::Segment;
+use crate::log::segment::{LastBlock, Segment};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -129,7 +129,19 @@ pub(crate) fn close_when_written<I: Io>(core: &Rc<Core<I>>, segment: &Rc<Segment
             core.fail(error.to_string());
         } else {
             // Derived, so an error here only costs the next start a walk over the segment.
-            let _ = segment.write_index(&core.io, true).await;
+            let _ = segment.write_index(&core.io, LastBlock::Sealed).await;
         }
     });
+}
+
+/// Writes what every active segment's index has so far, so that the next start finds it instead of walking.
+pub(crate) async fn write_indexes<I: Io>(core: &Core<I>) {
+    let partitions: Vec<_> = core.partitions.borrow().values().map(Rc::clone).collect();
+    for partition in partitions {
+        let segment = partition.active();
+        let made = segment.file.borrow().is_some() && !partition.deleting.get();
+        if made && segment.end.get().pos > 0 {
+            let _ = segment.write_index(&core.io, LastBlock::Written).await;
+        }
+    }
 }

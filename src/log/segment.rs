@@ -63,7 +63,6 @@ impl<I: Io> Segment<I> {
         index: Index,
         end: End,
     ) -> Rc<Self> {
-        let index_blocks = Cell::new(index.entries().len() / BLOCK_ENTRIES);
         Rc::new(Self {
             key,
             base,
@@ -74,7 +73,8 @@ impl<I: Io> Segment<I> {
             growing: Cell::new(false),
             tail: RefCell::new(tail),
             index: RefCell::new(index),
-            index_blocks,
+            // What recovery walked over is not in the file: the first write puts all of it there.
+            index_blocks: Cell::new(0),
             end: Cell::new(end),
             sealed: Cell::new(false),
             first_append: Cell::new(None),
@@ -150,12 +150,16 @@ impl<I: Io> Segment<I> {
             .await
             .map_err(LogError::io("open", &path))?;
         let mut bytes = file.size().await.map_err(LogError::io("stat", &path))?;
-        let wanted = self.wanted_allocation().unwrap_or(0);
-        if bytes < wanted {
-            file.allocate(wanted)
-                .await
-                .map_err(LogError::io("allocate", &path))?;
-            bytes = wanted;
+        // Room for more is made when the first append asks for it: a start should not pay for idle partitions.
+        let needed = self
+            .tail
+            .borrow()
+            .end()
+            .next_multiple_of(BLOCK_BYTES as u64);
+        if bytes < needed {
+            let allocated = file.allocate(needed).await;
+            allocated.map_err(LogError::io("allocate", &path))?;
+            bytes = needed;
         }
         self.allocated.set(bytes);
         *self.file.borrow_mut() = Some(Rc::new(file));
@@ -181,17 +185,15 @@ impl<I: Io> Segment<I> {
         Ok(())
     }
 
-    /// Writes the index blocks that have become full, and with `sealed` the last one too. The index is derived, so an
-    /// error costs the next start a walk, nothing else.
-    pub(crate) async fn write_index(&self, io: &I, sealed: bool) -> std::io::Result<()> {
-        let (first, last) = {
-            let full = self.index.borrow().entries().len() / BLOCK_ENTRIES;
-            (self.index_blocks.get(), full + usize::from(sealed))
-        };
-        if first == last {
+    /// Writes the index blocks that have become full, and with `last` the one after them as it is now. The index is
+    /// derived, so an error costs the next start a walk, nothing else.
+    pub(crate) async fn write_index(&self, io: &I, last: LastBlock) -> std::io::Result<()> {
+        let full = self.index.borrow().entries().len() / BLOCK_ENTRIES;
+        let first = self.index_blocks.replace(full);
+        let end = full + usize::from(last != LastBlock::Left);
+        if first == end {
             return Ok(());
         }
-        self.index_blocks.set(last);
         let path = paths::index(&self.dir, self.base);
         let file = match io.open(&path, OpenMode::Existing).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -199,9 +201,10 @@ impl<I: Io> Segment<I> {
             }
             other => other?,
         };
-        for number in first..last {
+        for number in first..end {
             let mut block = io.buffer(BLOCK_BYTES);
-            self.encode_index_block(number, sealed && number + 1 == last, block.as_mut());
+            let sealed = last == LastBlock::Sealed && number + 1 == end;
+            self.encode_index_block(number, sealed, block.as_mut());
             write_whole::<I>(&file, block, (number * BLOCK_BYTES) as u64).await?;
         }
         file.close().await;
@@ -224,6 +227,17 @@ impl<I: Io> Segment<I> {
             out,
         );
     }
+}
+
+/// What becomes of an index block that is not full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LastBlock {
+    /// It is not written.
+    Left,
+    /// It is written as it is, to be written again when it has more.
+    Written,
+    /// It is the segment's last.
+    Sealed,
 }
 
 /// Reads all of an index file; empty if there is none.

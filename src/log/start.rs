@@ -11,7 +11,7 @@ use crate::log::partition::{Partition, PartitionLog};
 use crate::log::recovery::RecoveredPartition;
 use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
-use crate::log::{LogError, Options, SegmentSettings, commit, delete, paths, sync};
+use crate::log::{LogError, Options, SegmentSettings, commit, delete, paths, roll, sync};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,6 +79,7 @@ impl<I: Io> Log<I> {
             if let Err(error) = commit::prepare_spare(&core, None).await {
                 sync::fail_unless_over(&core, &error);
             }
+            roll::write_indexes(&core).await;
         });
         Ok(log)
     }
@@ -186,6 +187,7 @@ impl<I: Io> Log<I> {
     pub async fn stop(&self) -> Result<(), LogError> {
         self.core.stopping.set(true);
         self.sync_all().await?;
+        roll::write_indexes(&self.core).await;
         self.core.stopped.set(true);
         self.core.work.notify();
         self.core.sync_work.notify();

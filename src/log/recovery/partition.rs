@@ -91,6 +91,8 @@ struct Promise {
     file_end: u64,
     /// Inline pieces behind `file_end`, in order; later ones win.
     pieces: Vec<Placed>,
+    /// Batch boundaries of the last segment that records name, in order.
+    boundaries: Vec<Entry>,
     /// Bytes of a segment that were accepted on the strength of their checksum.
     to_sync: bool,
     cut_bytes: u64,
@@ -208,6 +210,7 @@ impl<I: Io> Rebuild<'_, I> {
             last: before,
             file_end: first.record.start(),
             pieces: Vec::new(),
+            boundaries: Vec::new(),
             to_sync: false,
             cut_bytes: 0,
             deleted: false,
@@ -260,6 +263,7 @@ impl<I: Io> Rebuild<'_, I> {
                 self.sync_segment(promise.last.segment).await?;
             }
             promise.pieces.clear();
+            promise.boundaries.clear();
             promise.file_end = 0;
         }
         if record.direct_bytes > 0 {
@@ -268,6 +272,11 @@ impl<I: Io> Rebuild<'_, I> {
             promise.to_sync |= !placed.acknowledged;
         }
         promise.last = record;
+        promise.boundaries.push(Entry {
+            offset: record.next_offset,
+            pos: record.end_pos,
+            max_before: record.max_timestamp,
+        });
         if record.inline_bytes > 0 {
             promise.pieces.push(placed);
         }
@@ -316,7 +325,7 @@ impl<I: Io> Rebuild<'_, I> {
         } else {
             self.tail(promise).await?
         };
-        segments.push(self.last_segment(promise, &tail).await?);
+        segments.push(self.last_segment(promise).await?);
         Ok(Found {
             segments,
             tail_pos,
@@ -380,8 +389,7 @@ impl<I: Io> Rebuild<'_, I> {
             max_timestamp: i64::MIN,
         };
         let mut walk = Walk::new(Index::default(), start);
-        self.walk(base, &mut walk, u64::MAX, &[], Some(next))
-            .await?;
+        self.walk(base, &mut walk, u64::MAX, Some(next)).await?;
         if walk.end.next_offset != next {
             return Err(Stop::Damage(format!(
                 "segment {base} ends at offset {}, the next one begins at {next}",
@@ -395,14 +403,16 @@ impl<I: Io> Rebuild<'_, I> {
         })
     }
 
-    /// The last segment: its index as far as it goes, and a walk over the rest up to the promised end.
-    async fn last_segment(&self, promise: &Promise, tail: &[u8]) -> Result<FoundSegment, Stop> {
+    /// The last segment: its index as far as it goes, a walk over what neither it nor the journal knows, and then the
+    /// boundaries that the journal's records name. What those promise is not walked: it was acknowledged, or its
+    /// checksum was compared, and a start should not take longer the more was written.
+    async fn last_segment(&self, promise: &Promise) -> Result<FoundSegment, Stop> {
         let last = &promise.last;
         let base = last.segment;
         let bytes = self.index_bytes(base).await?;
         let (mut entries, _) = index::decode(self.key, base, &bytes);
         entries.retain(|entry| entry.pos < last.end_pos && entry.offset < last.next_offset);
-        let start = match entries.pop() {
+        let start = match entries.last() {
             Some(entry) => End {
                 pos: entry.pos,
                 next_offset: entry.offset,
@@ -415,17 +425,25 @@ impl<I: Io> Rebuild<'_, I> {
             },
         };
         let mut walk = Walk::new(Index::from_entries(entries), start);
-        self.walk(base, &mut walk, last.end_pos, tail, None).await?;
-        if walk.end.pos != last.end_pos || walk.end.next_offset != last.next_offset {
-            return Err(Stop::Damage(format!(
-                "segment {base} holds batches up to offset {} position {}, the journal promised {} at {}",
-                walk.end.next_offset, walk.end.pos, last.next_offset, last.end_pos
-            )));
+        let first = promise
+            .boundaries
+            .first()
+            .map_or(last.end_pos, |first| first.pos);
+        let until = first.min(promise.file_end).max(start.pos);
+        self.walk(base, &mut walk, until, None).await?;
+        let behind = |entry: &&Entry| entry.pos >= walk.end.pos && entry.pos < last.end_pos;
+        for entry in promise.boundaries.iter().filter(behind) {
+            walk.index.note(*entry);
         }
+        let end = End {
+            pos: last.end_pos,
+            next_offset: last.next_offset,
+            max_timestamp: last.max_timestamp,
+        };
         Ok(FoundSegment {
             base,
             entries: walk.index.entries().to_vec(),
-            end: walk.end,
+            end,
         })
     }
 
@@ -434,58 +452,38 @@ impl<I: Io> Rebuild<'_, I> {
         Ok(read.map_err(LogError::io("read index of", paths::index(&self.dir, base)))?)
     }
 
-    /// Walks batches from where `walk` stands up to position `until` (or offset `until_offset`): the file's bytes,
-    /// then `tail` behind the last whole block of them.
+    /// Walks the batches of the file from where `walk` stands, as far as they are whole below position `until` (or up
+    /// to offset `until_offset`).
     async fn walk(
         &self,
         base: Offset,
         walk: &mut Walk,
         until: u64,
-        tail: &[u8],
         until_offset: Option<Offset>,
     ) -> Result<(), Stop> {
         const STEP: u64 = 1 << 20;
-        let file_end = if until == u64::MAX {
-            u64::MAX
-        } else {
-            until - tail.len() as u64
-        };
         let mut window: Vec<u8> = Vec::new();
         let mut window_end = walk.end.pos - walk.end.pos % BLOCK;
         let mut skip = (walk.end.pos % BLOCK) as usize;
-        loop {
-            let done = walk
-                .over(&window[skip.min(window.len())..], until, until_offset)
-                .map_err(|error| {
-                    Stop::Damage(format!("segment {base} at {}: {error}", walk.end.pos))
-                })?;
-            window.drain(..(skip + done).min(window.len()));
-            skip = if window.is_empty() { skip } else { 0 };
-            let finished = walk.end.pos >= until || Some(walk.end.next_offset) == until_offset;
-            if finished || window.len() > 2 * BATCH_BYTES_MAX {
-                return Ok(());
-            }
-            if window_end >= file_end {
-                // The last bytes come from the journal.
-                if window_end > file_end || tail.is_empty() {
-                    return Ok(());
-                }
-                window.extend_from_slice(tail);
-                window_end += tail.len().max(1) as u64;
-                continue;
-            }
-            let more = self
-                .read(
-                    base,
-                    window_end,
-                    STEP.min(file_end.saturating_sub(window_end)),
-                )
-                .await?;
-            if more.is_empty() {
-                return Ok(());
+        while walk.end.pos < until && Some(walk.end.next_offset) != until_offset {
+            let more = STEP.min(until.saturating_sub(window_end));
+            let more = match more {
+                0 => Vec::new(),
+                more => self.read(base, window_end, more).await?,
+            };
+            if more.is_empty() || window.len() > 2 * BATCH_BYTES_MAX {
+                break;
             }
             window_end += more.len() as u64;
             window.extend_from_slice(&more);
+            skip = skip.min(window.len());
+            let walked = walk.over(&window[skip..], until, until_offset);
+            let done = walked.map_err(|error| {
+                Stop::Damage(format!("segment {base} at {}: {error}", walk.end.pos))
+            })?;
+            window.drain(..skip + done);
+            skip = 0;
         }
+        Ok(())
     }
 }
