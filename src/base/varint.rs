@@ -25,10 +25,27 @@ pub fn write(value: i64, out: &mut Vec<u8>) {
     out.push(raw as u8);
 }
 
+/// Writes `value` to the front of `out`, which must have room for it; how many bytes it took.
+#[inline]
+pub fn put(value: i64, out: &mut [u8]) -> usize {
+    let mut raw = ((value << 1) ^ (value >> 63)) as u64;
+    let mut at = 0;
+    while raw >= 0x80 {
+        out[at] = raw as u8 | 0x80;
+        raw >>= 7;
+        at += 1;
+    }
+    out[at] = raw as u8;
+    at + 1
+}
+
 /// How many bytes `value` takes.
 #[inline]
 pub fn len(value: i64) -> usize {
     let raw = ((value << 1) ^ (value >> 63)) as u64;
+    if raw < 0x80 {
+        return 1;
+    }
     (64 - (raw | 1).leading_zeros() as usize).div_ceil(7)
 }
 
@@ -55,6 +72,9 @@ mod tests {
             let mut bytes = Vec::new();
             write(value, &mut bytes);
             assert_eq!(bytes.len(), len(value));
+            let mut put_into = [0; 10];
+            assert_eq!(put(value, &mut put_into), bytes.len());
+            assert_eq!(put_into[..bytes.len()], bytes);
             assert_eq!(read(&bytes), Some((value, bytes.len())));
             for cut in 0..bytes.len() {
                 assert_eq!(read(&bytes[..cut]), None);
