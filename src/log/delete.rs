@@ -5,6 +5,7 @@ use crate::io::Io;
 use crate::log::core::Core;
 use crate::log::partition::Partition;
 use crate::log::{LogError, paths};
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -67,15 +68,17 @@ pub(crate) async fn remove_files<I: Io>(
             Err(error) => return Err(LogError::io("remove", dir)(error)),
         }
     }
-    io.sync_dir(topic_dir)
-        .await
-        .map_err(LogError::io("sync", topic_dir))?;
-    if io
-        .list_dir(topic_dir)
-        .await
-        .map_err(LogError::io("list", topic_dir))?
-        .is_empty()
-    {
+    match close_topic(io, topic_dir).await {
+        // Another core, which owned the topic's last partition, was here first.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        closed => closed.map_err(LogError::io("sync and list", topic_dir)),
+    }
+}
+
+/// Makes the removal of a partition durable, and removes the topic's directory if it is empty.
+async fn close_topic<I: Io>(io: &I, topic_dir: &Path) -> Result<(), Error> {
+    io.sync_dir(topic_dir).await?;
+    if io.list_dir(topic_dir).await?.is_empty() {
         // Another core may have removed it first, or is about to put a partition there: both are fine.
         let _ = io.remove_dir(topic_dir).await;
     }
