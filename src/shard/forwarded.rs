@@ -92,6 +92,10 @@ async fn append_queued<I: Io>(core: Rc<Core<I>>) {
         core.log.room().await;
         let next = core.produces.waiting.borrow_mut().pop_front();
         let (from, id, sent) = next.expect("one task takes from this queue");
+        let Some(pass) = core.gate.enter() else {
+            answer(&core, from, id, Reply::Produced(Err(EngineError::Stopping)));
+            continue;
+        };
         match produce::append(&core, sent.to, sent.level, &sent.batches) {
             Err(error) => answer(&core, from, id, Reply::Produced(Err(error))),
             Ok(appended) => {
@@ -99,6 +103,7 @@ async fn append_queued<I: Io>(core: Rc<Core<I>>) {
                 core.io.spawn(async move {
                     let result = appended.settled().await;
                     answer(&core_of_task, from, id, Reply::Produced(result));
+                    drop(pass);
                 });
             }
         }

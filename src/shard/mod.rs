@@ -43,6 +43,9 @@ mod stop;
 mod topics;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use message::Message;
 pub use produce::Ticket;
 pub use start::{Options, Share, StartError, StartReport, share};

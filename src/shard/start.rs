@@ -87,7 +87,7 @@ pub enum StartError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The stored catalog cannot be understood.
-    #[error("the catalog is damaged, nothing is served and nothing was changed: {0}")]
+    #[error("the catalog is damaged, so nothing is served; its bytes are kept: {0}")]
     Catalog(String),
     /// There are partitions and no catalog.
     #[error(
@@ -140,9 +140,12 @@ async fn start_here<I: Io>(
         .iter()
         .map(|partition| (partition.key, partition.damage().map(str::to_owned)))
         .collect();
+    if let Some(Some(damage)) = found.get(&CATALOG_KEY) {
+        return Err(StartError::Catalog(damage.clone()));
+    }
     let log = Log::start(io.clone(), options.log.clone(), share.partitions).await?;
     let catalog = match is_first {
-        true => Some(open_catalog(io, &log, &found).await?),
+        true => Some(open_catalog(io, &log).await?),
         false => None,
     };
     let core = new_core(io, Rc::clone(post), log, catalog, &options);
@@ -200,14 +203,7 @@ fn new_core<I: Io>(
     })
 }
 
-async fn open_catalog<I: Io>(
-    io: &I,
-    log: &Log<I>,
-    found: &BTreeMap<PartitionKey, Option<String>>,
-) -> Result<(Catalog, Rc<Hosted<I>>), StartError> {
-    if let Some(Some(damage)) = found.get(&CATALOG_KEY) {
-        return Err(StartError::Catalog(damage.clone()));
-    }
+async fn open_catalog<I: Io>(io: &I, log: &Log<I>) -> Result<(Catalog, Rc<Hosted<I>>), StartError> {
     let settings = SegmentSettings {
         segment_bytes: crate::base::limits::SEGMENT_BYTES_DEFAULT,
         segment_ms: crate::base::limits::SEGMENT_MS_MAX,

@@ -1,0 +1,121 @@
+//! Goal: whatever dies while topics are made and deleted, the next start finds each topic whole or not at all, and
+//! what was promised. Method: the same program with the crash one effect later each time, by kill and by power cut,
+//! until it ends by itself.
+
+use super::*;
+use crate::engine::{DeleteTopic, TopicRef};
+
+/// What the program was told before it died.
+#[derive(Clone, Default)]
+struct Told {
+    made: Vec<String>,
+    deleted: Vec<String>,
+    begun: Vec<String>,
+    produced: u64,
+}
+
+type Ledger = Rc<RefCell<Told>>;
+
+async fn program(broker: Broker, ledger: Ledger) {
+    for round in 0..6 {
+        let name = format!("t{round}");
+        // Topics of one partition: some of them have nothing on core 0, whose journal then promises the catalog alone.
+        let partitions = if round < 2 { 2 } else { 1 };
+        let made =
+            broker
+                .shard(round % 2)
+                .create_topic(new_topic(&name, partitions, AckLevel::Written));
+        let topic = made.await.expect("made");
+        ledger.borrow_mut().made.push(name.clone());
+        if round == 0 {
+            let values: Vec<u64> = (0..50).collect();
+            let produced = broker.produce(1, key(&topic, 0), AckLevel::Synced, &values);
+            produced.await.expect("taken");
+            ledger.borrow_mut().produced = 50;
+        }
+        if round == 1 {
+            ledger.borrow_mut().begun.push(name.clone());
+            let topic = TopicRef::Name(name.clone());
+            let deleted = broker.shard(0).delete_topic(DeleteTopic { topic }).await;
+            deleted.expect("deleted");
+            ledger.borrow_mut().deleted.push(name);
+        }
+    }
+}
+
+async fn check(broker: Broker, told: Told) {
+    let names: Vec<String> = broker
+        .shard(1)
+        .topics(None)
+        .into_iter()
+        .map(|topic| topic.expect("listed").name)
+        .collect();
+    for name in &told.made {
+        let may_be_gone = told.begun.contains(name);
+        assert!(names.contains(name) || may_be_gone, "{name} of {names:?}");
+    }
+    for name in &told.deleted {
+        assert!(!names.contains(name), "{name} came back");
+    }
+    for name in &names {
+        let topic = broker
+            .shard(1)
+            .topics(Some(&[TopicRef::Name(name.clone())]));
+        let topic = topic[0].clone().expect("listed");
+        if name == "t0" {
+            let stored = broker.read_all(1, key(&topic, 0)).await.len() as u64;
+            assert!(stored == 50 || (stored == 0 && told.produced == 0));
+        }
+        for partition in 0..topic.partitions {
+            let produced = broker.produce(0, key(&topic, partition), AckLevel::Synced, &[7]);
+            produced.await.expect("every partition of a topic serves");
+        }
+    }
+    for report in &broker.reports {
+        assert!(
+            report.unknown.is_empty() && report.damaged.is_empty(),
+            "{report:?}"
+        );
+        assert!(report.closed.is_empty(), "{report:?}");
+        // Made empty at start: only partitions of a topic whose making was not answered.
+        assert!(report.made.len() <= 2, "{report:?}");
+    }
+}
+
+fn crash_everywhere(die: impl Fn(&crate::io::sim::SimDisk)) {
+    let mut crashes = 0;
+    for effect in 0.. {
+        let sim = Sim::new(3);
+        let disk = sim.disk();
+        let ledger = Ledger::default();
+        let (kept, plan) = (Rc::clone(&ledger), disk.clone());
+        let crash = move || plan.crash_at(effect);
+        let ended = run_after(&sim, 2, crash, move |broker| program(broker, kept));
+        die(&disk);
+        if !ended.is_crashed() {
+            break;
+        }
+        crashes += 1;
+        let told = ledger.borrow().clone();
+        run_well(&sim, 2, move |broker| check(broker, told));
+        run_well(&sim, 3, |broker| async move {
+            assert!(
+                broker
+                    .reports
+                    .iter()
+                    .all(|report| *report == StartReport::default())
+            );
+        });
+    }
+    assert!(crashes > 50, "only {crashes} effects");
+}
+
+#[test]
+fn topics_are_whole_after_a_kill_at_any_effect() {
+    crash_everywhere(crate::io::sim::SimDisk::kill);
+}
+
+#[test]
+fn topics_are_whole_after_a_power_cut_at_any_effect() {
+    crash_everywhere(crate::io::sim::SimDisk::power_cut);
+}
