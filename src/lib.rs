@@ -4,6 +4,7 @@
 //! its door: what it does, what it may import, what it must not know.
 
 pub mod base;
+pub mod bench;
 pub mod catalog;
 pub mod cli;
 pub mod client;
