@@ -18,9 +18,15 @@
 //! - A reply that is an error, a connection that is lost, an offset that is wrong: the run fails, and says so.
 //! - Histograms hold nanoseconds at 3 significant digits, one per core, added up at the end.
 
+pub mod batches;
+pub mod broker;
+pub mod load;
 pub mod machine;
 pub mod outcome;
+pub mod placement;
 pub mod probe;
+pub mod process;
+pub mod schedule;
 pub mod settings;
 
 pub use outcome::Report;

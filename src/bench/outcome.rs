@@ -42,12 +42,27 @@ pub struct Row {
     pub name: String,
     /// What was run. Of a search for the highest rate, the runs below are those at the rate that was found.
     pub settings: Settings,
+    /// How the highest rate was searched, where it was.
+    pub search: Vec<SearchStep>,
     /// Every run, at least one.
     pub runs: Vec<Outcome>,
     /// Index of the run that is reported: the median by throughput, of an open loop by the p99 of the response time.
     pub median: usize,
     /// The figures of the median run.
     pub figures: Vec<Figure>,
+}
+
+/// A rate that was tried.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SearchStep {
+    /// Messages a second that were due.
+    pub asked_per_s: f64,
+    /// Messages a second that were acked.
+    pub reached_per_s: f64,
+    /// The response time in question, nanoseconds.
+    pub response_ns: u64,
+    /// Whether the broker kept up, within the limit.
+    pub held: bool,
 }
 
 /// One number with its target.
@@ -99,6 +114,11 @@ pub struct Outcome {
     pub load_cpu_seconds: f64,
     /// Where the time went inside the broker, by core.
     pub stages: Vec<CoreStages>,
+    /// Requests that were due and never sent, because the broker was too far behind when the run ended. They are in
+    /// `response` with the time that they had waited, and not in `service`.
+    pub unsent: u64,
+    /// Payload that a cold reader beside the load read.
+    pub beside_bytes: u64,
 }
 
 /// A slice of a run.
@@ -125,6 +145,8 @@ pub struct ServerCost {
     pub cpu_system_seconds: f64,
     /// Peak of the resident set, since the process began.
     pub rss_peak_bytes: u64,
+    /// The resident set; of a run: by how much it grew.
+    pub rss_bytes: u64,
     /// Bytes that it caused to be written to block devices.
     pub written_bytes: u64,
     /// Times that a thread of it went to sleep, all threads that live at the end.
@@ -185,14 +207,14 @@ impl Outcome {
 
     /// Microseconds of the broker's CPU per 1000 messages.
     pub fn server_us_per_1000(&self) -> Option<f64> {
-        let server = self.server.as_ref()?;
+        let server = self.server.as_ref().filter(|_| self.messages > 0)?;
         let cpu_us = (server.cpu_user_seconds + server.cpu_system_seconds) * 1e6;
         Some(cpu_us / (self.messages as f64 / 1e3))
     }
 
     /// Bytes that went to the disk per byte of payload; of runs that produce.
     pub fn write_amplification(&self) -> Option<f64> {
-        let server = self.server.as_ref()?;
+        let server = self.server.as_ref().filter(|_| self.bytes > 0)?;
         Some(server.written_bytes as f64 / self.bytes as f64)
     }
 }
@@ -204,6 +226,7 @@ impl ServerCost {
             cpu_user_seconds: self.cpu_user_seconds - before.cpu_user_seconds,
             cpu_system_seconds: self.cpu_system_seconds - before.cpu_system_seconds,
             rss_peak_bytes: self.rss_peak_bytes,
+            rss_bytes: self.rss_bytes.saturating_sub(before.rss_bytes),
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             voluntary_switches: self
                 .voluntary_switches

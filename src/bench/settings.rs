@@ -139,3 +139,10 @@ impl Settings {
         self.rate != Rate::Max
     }
 }
+
+impl Payload {
+    /// Whether the values are made up, so that a time may be written into them.
+    pub fn is_random(&self) -> bool {
+        matches!(self, Self::Random { .. })
+    }
+}

@@ -130,6 +130,31 @@ impl<I: Io> Sender<I> {
             .await
     }
 
+    /// Puts a produce with a copy of its batch behind what the next [`Sender::flush`] sends: for small batches, of which
+    /// one system call carries many. There must be room for it.
+    pub fn push(
+        &mut self,
+        level: AckLevel,
+        to: PartitionKey,
+        batch: &[u8],
+    ) -> Result<u32, TooLarge> {
+        let ledger = &mut self.shared.ledger.borrow_mut();
+        assert!(
+            ledger.len() < self.shared.in_flight_max,
+            "ask for room first"
+        );
+        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let entry = [(to, bytes)].into_iter();
+        let correlation = self.outbox.produce(ledger, level, entry)?;
+        self.outbox.body(batch);
+        Ok(correlation)
+    }
+
+    /// Sends what was pushed.
+    pub async fn flush(&mut self) -> Result<(), DriveError> {
+        self.send(&[]).await
+    }
+
     /// Sends what `write` puts into the outbox, once there is room, and `body` behind it (of a produce, else empty).
     pub async fn ask(
         &mut self,
@@ -272,6 +297,36 @@ mod tests {
             zip(send, receive).await.1
         });
         assert_eq!(offsets, (0..50).map(Offset).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn produces_that_were_pushed_go_out_together_with_their_bodies() {
+        let server = serve(1);
+        let address = server.address();
+        let key = server.with(|broker| broker.topic("t", 1)).key(0);
+        let offsets = on_core(async move |io: Uring| {
+            let connected = connect(&io, address, 3).await.expect("it listens");
+            let (mut sender, mut receiver, _) = connected;
+            let mut builder = BatchBuilder::new();
+            builder.push(TimestampMs(1), None, Some(b"small"), &[]);
+            let batch = builder.finish();
+            for _ in 0..3 {
+                let pushed = sender.push(AckLevel::Written, key, batch);
+                pushed.expect("a small request");
+            }
+            sender.flush().await.expect("the connection lives");
+            let mut offsets = Vec::new();
+            while offsets.len() < 3 {
+                let (_, reply) = receiver.next().await.expect("answered");
+                let Reply::Produced(produced) = reply else {
+                    panic!("{reply:?}")
+                };
+                let first = produced.entries().next().expect("one entry");
+                offsets.push(first.expect("appended").base_offset);
+            }
+            offsets
+        });
+        assert_eq!(offsets, [Offset(0), Offset(1), Offset(2)]);
     }
 
     #[test]

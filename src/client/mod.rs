@@ -66,3 +66,9 @@ pub mod session;
 pub use cluster::Cluster;
 pub use error::ClientError;
 pub use partitioner::{Partitioner, Target, murmur2};
+
+// The wire's nouns that a program on the driver holds in its hands.
+pub use crate::protocol::native::{
+    CoreAddress, FetchPartition, FetchRequest, FetchedReply, NewTopic, ProducedReply, Refusal,
+    Reply, TopicInfo, TopicRef, TopicSettings,
+};

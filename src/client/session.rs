@@ -156,7 +156,8 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
 }
 
 impl Outbox {
-    /// The bytes to be sent next. The body of a produce is not among them: it must follow its frame.
+    /// The bytes to be sent next. The body of a produce is not among them, but for what [`Outbox::body`] copied: it must
+    /// follow its frame.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -223,6 +224,11 @@ impl Outbox {
         self.ask(ledger, Kind::Produce, count, |writer, id, out| {
             writer.produce(id, level, entries, out)
         })
+    }
+
+    /// Puts a copy of the next part of a produce's body behind its frame, for a driver that sends both from here.
+    pub fn body(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Asks for record batches.

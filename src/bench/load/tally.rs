@@ -1,0 +1,277 @@
+//! What was seen: counts, histograms and slices of one core, that add up to those of the run.
+
+use crate::bench::outcome::Interval;
+use crate::io::Monotonic;
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// The longest time that a histogram tells apart; longer ones count as this. An hour.
+const NS_MAX: u64 = 3_600_000_000_000;
+/// A run is cut into at most so many slices, none shorter than [`SLICE_MIN`].
+const SLICES_MAX: u32 = 60;
+const SLICE_MIN: Duration = Duration::from_millis(100);
+
+/// The time that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Its begin.
+    pub from: Monotonic,
+    /// Its end.
+    pub until: Monotonic,
+}
+
+impl Window {
+    /// Whether a point lies in it.
+    pub fn holds(self, at: Monotonic) -> bool {
+        self.from <= at && at < self.until
+    }
+
+    /// How long it is.
+    pub fn duration(self) -> Duration {
+        self.until.since(self.from)
+    }
+}
+
+/// One answered request.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// When it was due.
+    pub due: Monotonic,
+    /// When it was sent.
+    pub sent: Monotonic,
+    /// When its reply was there.
+    pub done: Monotonic,
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The time that counts.
+    pub window: Window,
+    /// Messages acked or read in it.
+    pub messages: u64,
+    /// Their payload.
+    pub bytes: u64,
+    /// Requests that were due in it.
+    pub requests: u64,
+    /// Of those, the ones that were never sent: the broker was so far behind that they were given up.
+    pub unsent: u64,
+    /// Due to reply, nanoseconds.
+    pub response: Histogram<u64>,
+    /// Sent to reply, nanoseconds.
+    pub service: Histogram<u64>,
+    /// Due to the consumer's hands, nanoseconds.
+    pub end_to_end: Histogram<u64>,
+    /// The last reply of all.
+    pub last: Monotonic,
+    slice: Duration,
+    slices: Vec<Slice>,
+}
+
+#[derive(Clone, Debug)]
+struct Slice {
+    messages: u64,
+    bytes: u64,
+    response: Histogram<u64>,
+}
+
+impl Tally {
+    /// Nothing seen yet. All memory that a run needs is taken here.
+    pub fn new(window: Window, has_slices: bool) -> Self {
+        let slice = SLICE_MIN.max(window.duration() / SLICES_MAX);
+        let slices = match has_slices {
+            true => window.duration().as_nanos().div_ceil(slice.as_nanos()) as usize,
+            false => 0,
+        };
+        let empty = Slice {
+            messages: 0,
+            bytes: 0,
+            response: histogram(),
+        };
+        Self {
+            window,
+            messages: 0,
+            bytes: 0,
+            requests: 0,
+            unsent: 0,
+            response: histogram(),
+            service: histogram(),
+            end_to_end: histogram(),
+            last: Monotonic(0),
+            slice,
+            slices: vec![empty; slices],
+        }
+    }
+
+    /// Takes in a request. Its times count if it was due in the window, its messages if they came in it.
+    pub fn record(&mut self, request: Answered, messages: u64, bytes: u64) {
+        let response_ns = nanos(request.done, request.due);
+        if self.window.holds(request.due) {
+            self.requests += 1;
+            self.response.saturating_record(response_ns);
+            self.service
+                .saturating_record(nanos(request.done, request.sent));
+        }
+        self.last = self.last.max(request.done);
+        if let Some(slice) = self.count(request.done, messages, bytes) {
+            slice.response.saturating_record(response_ns);
+        }
+    }
+
+    /// A request whose messages count elsewhere, at their consumer.
+    pub fn record_times(&mut self, request: Answered) {
+        self.record(request, 0, 0);
+    }
+
+    /// Takes in messages that reached the consumer at `at`, and were due at `due`.
+    pub fn deliver(&mut self, due: Monotonic, at: Monotonic, messages: u64, bytes: u64) {
+        if self.window.holds(due) {
+            self.end_to_end.saturating_record(nanos(at, due));
+        }
+        self.last = self.last.max(at);
+        self.count(at, messages, bytes);
+    }
+
+    /// A request that was due and is given up at `now`: it took at least so long.
+    pub fn give_up(&mut self, due: Monotonic, now: Monotonic) {
+        if self.window.holds(due) {
+            self.requests += 1;
+            self.unsent += 1;
+            self.response.saturating_record(nanos(now, due));
+        }
+    }
+
+    fn count(&mut self, at: Monotonic, messages: u64, bytes: u64) -> Option<&mut Slice> {
+        if !self.window.holds(at) {
+            return None;
+        }
+        self.messages += messages;
+        self.bytes += bytes;
+        let index = at.since(self.window.from).as_nanos() / self.slice.as_nanos();
+        let slice = self.slices.get_mut(index as usize)?;
+        slice.messages += messages;
+        slice.bytes += bytes;
+        Some(slice)
+    }
+
+    /// Adds what another core saw in the same window.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!(self.window, other.window, "cores of one run");
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.requests += other.requests;
+        self.unsent += other.unsent;
+        self.last = self.last.max(other.last);
+        for (mine, theirs) in [
+            (&mut self.response, &other.response),
+            (&mut self.service, &other.service),
+            (&mut self.end_to_end, &other.end_to_end),
+        ] {
+            mine.add(theirs).expect("made with equal bounds");
+        }
+        for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
+            mine.messages += theirs.messages;
+            mine.bytes += theirs.bytes;
+            let added = mine.response.add(&theirs.response);
+            added.expect("made with equal bounds");
+        }
+    }
+
+    /// The slices, in order.
+    pub fn intervals(&self) -> Vec<Interval> {
+        let slice_s = self.slice.as_secs_f64();
+        let whole_s = self.window.duration().as_secs_f64();
+        let numbered = self.slices.iter().enumerate();
+        numbered
+            .map(|(index, slice)| Interval {
+                at_s: index as f64 * slice_s,
+                seconds: slice_s.min(whole_s - index as f64 * slice_s),
+                messages: slice.messages,
+                bytes: slice.bytes,
+                response: slice.response.clone(),
+            })
+            .collect()
+    }
+}
+
+fn nanos(later: Monotonic, earlier: Monotonic) -> u64 {
+    (later.since(earlier).as_nanos() as u64).max(1)
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, NS_MAX, 3).expect("bounds and digits that it takes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(ms: u64) -> Monotonic {
+        Monotonic(ms * MS)
+    }
+
+    fn tally() -> Tally {
+        let window = Window {
+            from: at(1_000),
+            until: at(1_350),
+        };
+        Tally::new(window, true)
+    }
+
+    fn request(due: u64, sent: u64, done: u64) -> Answered {
+        Answered {
+            due: at(due),
+            sent: at(sent),
+            done: at(done),
+        }
+    }
+
+    #[test]
+    fn times_count_by_when_they_were_due_and_messages_by_when_they_came() {
+        let mut tally = tally();
+        tally.record(request(990, 990, 1_010), 5, 50);
+        tally.record(request(1_200, 1_220, 1_230), 5, 50);
+        tally.record(request(1_340, 1_340, 1_400), 5, 50);
+        tally.record(request(1_350, 1_350, 1_360), 5, 50);
+        assert_eq!((tally.messages, tally.bytes, tally.requests), (10, 100, 2));
+        assert_eq!(tally.response.len(), 2);
+        assert!(tally.response.max() >= 60 * MS && tally.response.max() < 61 * MS);
+        assert!(tally.response.min() >= 29 * MS && tally.service.min() < 11 * MS);
+    }
+
+    #[test]
+    fn slices_cover_the_window_and_nothing_else() {
+        let mut tally = tally();
+        tally.record(request(1_000, 1_000, 1_000), 1, 10);
+        tally.record(request(1_000, 1_000, 1_349), 2, 20);
+        let intervals = tally.intervals();
+        assert_eq!(intervals.len(), 4);
+        assert_eq!((intervals[0].messages, intervals[3].messages), (1, 2));
+        assert!((intervals[3].seconds - 0.05).abs() < 1e-9);
+        let sum: u64 = intervals.iter().map(|i| i.response.len()).sum();
+        assert_eq!(sum, tally.requests);
+    }
+
+    #[test]
+    fn what_was_never_sent_shows_with_the_time_it_had_waited() {
+        let mut tally = tally();
+        tally.give_up(at(1_100), at(3_100));
+        assert_eq!((tally.requests, tally.unsent, tally.messages), (1, 1, 0));
+        assert!(tally.response.max() >= 1_999 * MS);
+        assert!(tally.service.is_empty());
+    }
+
+    #[test]
+    fn cores_add_up() {
+        let (mut one, mut two) = (tally(), tally());
+        one.record(request(1_000, 1_000, 1_010), 1, 10);
+        two.record(request(1_000, 1_000, 1_020), 2, 20);
+        two.deliver(at(1_000), at(1_100), 3, 30);
+        one.add(&two);
+        assert_eq!((one.messages, one.bytes, one.requests), (6, 60, 2));
+        assert_eq!((one.response.len(), one.end_to_end.len()), (2, 1));
+        assert_eq!(one.intervals()[0].messages, 3);
+    }
+}
