@@ -1,8 +1,8 @@
 //! base: the nouns that every room shares.
 //!
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
-//! a seeded random generator.
-//! May import: std, bytes, zerocopy, crc-fast, crc32fast, thiserror.
+//! a seeded random generator, the stages of a message's way and their histograms.
+//! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
 //! Must not know: any other room.
 //!
 //! Invariants: everything here is synchronous and deterministic; a view that exists has been checked.
@@ -14,8 +14,10 @@ pub mod ids;
 pub mod limits;
 pub mod prng;
 pub mod record;
+pub mod stages;
 pub mod varint;
 
 pub use batch::{BatchError, RecordBatch};
 pub use body::{Body, Part};
 pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
+pub use stages::{Counter, Stage, Stages};
