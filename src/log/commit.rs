@@ -128,7 +128,7 @@ fn complete_one<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
     if core.failed.borrow().is_some() {
         return;
     }
-    let mut moved = false;
+    let mut acknowledged = None;
     loop {
         let done = core
             .cycles
@@ -144,9 +144,10 @@ fn complete_one<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
             .pop_front()
             .expect("looked at just now");
         acknowledge(core, &cycle);
-        moved = true;
+        let now = *acknowledged.get_or_insert_with(|| core.now());
+        core.meter.wrote(cycle.launched, now);
     }
-    if moved {
+    if acknowledged.is_some() {
         core.work.notify();
         core.moved.notify();
     }

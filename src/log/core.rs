@@ -10,6 +10,7 @@ use crate::log::error::AppendError;
 use crate::log::journal::files::JournalFile;
 use crate::log::partition::Partition;
 use crate::log::segment::Segment;
+use crate::log::stats::Meter;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -38,6 +39,7 @@ pub(crate) struct Core<I: Io> {
     pub(crate) pending: Cell<usize>,
     /// Appended and not yet written.
     pub(crate) unwritten: Cell<usize>,
+    pub(crate) meter: Meter,
     pub(crate) failed: RefCell<Option<String>>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stopped: Cell<bool>,
@@ -81,6 +83,7 @@ pub(crate) struct Retiring<I: Io> {
 /// One commit cycle in flight.
 pub(crate) struct Cycle<I: Io> {
     pub(crate) sequence: u64,
+    pub(crate) launched: Monotonic,
     /// Writes that have not completed.
     pub(crate) left: Cell<usize>,
     pub(crate) parts: Vec<Part<I>>,
@@ -145,6 +148,7 @@ impl<I: Io> Core<I> {
             hot_bytes: Cell::new(0),
             pending: Cell::new(0),
             unwritten: Cell::new(0),
+            meter: Meter::new(),
             failed: RefCell::new(None),
             stopping: Cell::new(false),
             stopped: Cell::new(false),

@@ -48,6 +48,7 @@ mod recovery;
 mod roll;
 mod segment;
 mod start;
+mod stats;
 mod sync;
 mod tail;
 mod take;
@@ -59,6 +60,7 @@ pub use recovery::{
     Recovered, RecoveredPartition, RecoveryReport, RetiredJournals, recover, retire_journals,
 };
 pub use start::Log;
+pub use stats::Stats;
 
 use crate::base::{NodeId, limits};
 use std::path::PathBuf;

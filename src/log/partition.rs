@@ -209,6 +209,9 @@ impl<I: Io> PartitionLog<I> {
 
     fn note_pending(&self, bytes: usize, level: AckLevel) {
         let partition = &self.partition;
+        if self.core.pending.get() == 0 {
+            self.core.meter.began_to_wait(self.core.now());
+        }
         partition
             .pending_bytes
             .set(partition.pending_bytes.get() + bytes);

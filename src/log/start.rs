@@ -1,7 +1,7 @@
 //! Starting and stopping one core's log, and opening its partitions.
 
-use crate::base::PartitionKey;
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::{PartitionKey, Stages};
 use crate::io::{File, Io, OpenMode};
 use crate::log::core::Core;
 use crate::log::index::Index;
@@ -11,8 +11,8 @@ use crate::log::partition::{Partition, PartitionLog};
 use crate::log::recovery::RecoveredPartition;
 use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
-use crate::log::{LogError, Options, SegmentSettings, commit, delete, paths, roll, sync};
-use std::cell::RefCell;
+use crate::log::{LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, sync};
+use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -169,6 +169,16 @@ impl<I: Io> Log<I> {
     /// The partitions of this core that were recovered or opened, and are sound.
     pub fn partitions(&self) -> Vec<PartitionKey> {
         self.core.partitions.borrow().keys().copied().collect()
+    }
+
+    /// What this core's log has counted.
+    pub fn stats(&self) -> Stats {
+        self.core.meter.stats()
+    }
+
+    /// What its stages took: wait for commit, write, sync.
+    pub fn stages(&self) -> Ref<'_, Stages> {
+        self.core.meter.stages()
     }
 
     /// Waits until this core may hold more unwritten bytes.

@@ -33,7 +33,7 @@ pub(crate) async fn sync_loop<I: Io>(core: Rc<Core<I>>) {
 
 /// Makes durable what is written now.
 async fn sync_once<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
-    let target = core.written_bound.get();
+    let (target, began) = (core.written_bound.get(), core.now());
     let unsynced: Unsynced<I> = core.unsynced.take();
     let mut goals = Vec::with_capacity(unsynced.partitions.len());
     for partition in &unsynced.partitions {
@@ -44,6 +44,7 @@ async fn sync_once<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
         segment.touched.set(false);
     }
     sync_files(core, &unsynced).await?;
+    core.meter.synced(began, core.now());
     core.durable_bound.set(target);
     for (partition, goal) in unsynced.partitions.iter().zip(goals) {
         partition.advance_synced(goal);
@@ -60,12 +61,14 @@ async fn sync_files<I: Io>(core: &Rc<Core<I>>, unsynced: &Unsynced<I>) -> Result
         if let Some(file) = segment.file.borrow().as_ref().map(Rc::clone) {
             let name = format!("{} segment {}", segment.key, segment.base);
             done.left.set(done.left.get() + 1);
+            core.meter.count(|stats| stats.segment_flushes += 1);
             let done = Rc::clone(&done);
             core.io
                 .spawn(async move { done.note(&name, file.sync().await) });
         }
     }
     for file in &unsynced.files {
+        core.meter.count(|stats| stats.journal_flushes += 1);
         let synced = file.file.sync().await;
         synced.map_err(|error| format!("sync {}: {error}", file.path.display()))?;
     }

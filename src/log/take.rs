@@ -50,6 +50,8 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
         return None;
     }
     core.pending.set(core.pending.get() - gathered.bytes);
+    let launched = core.now();
+    core.meter.took(launched, core.pending.get() > 0);
     let sequence = journal.sequence.get();
     let head = EntryHead {
         file: file.id,
@@ -66,8 +68,17 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
     journal.previous_crc.set(crc);
     journal.position.set(position + bytes as u64);
     note_carried(core, gathered.carried, sequence + 1);
+    core.meter.count(|stats| {
+        stats.cycles += 1;
+        stats.cycle_partitions += gathered.parts.len() as u64;
+        stats.journal_bytes += bytes as u64;
+        stats.direct_writes += gathered.directs.len() as u64;
+        let direct = gathered.directs.iter().map(|(_, write)| write.bytes as u64);
+        stats.direct_bytes += direct.sum::<u64>();
+    });
     let cycle = Rc::new(Cycle {
         sequence,
+        launched,
         left: Cell::new(1 + gathered.directs.len()),
         parts: gathered.parts,
         file,
