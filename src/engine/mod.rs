@@ -17,7 +17,7 @@ mod types;
 
 pub use error::EngineError;
 pub use types::{
-    CoreAddress, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
+    CoreAddress, CoreStages, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
     OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
@@ -80,4 +80,7 @@ pub trait Engine: Clone + 'static {
         &self,
         topic: TopicRef,
     ) -> impl Future<Output = Result<(TopicInfo, Vec<PartitionInfo>), EngineError>>;
+
+    /// Where the time behind the bridge goes on this core, since its start. Who asks adds what goes before it.
+    fn stages(&self) -> CoreStages;
 }

@@ -1,6 +1,8 @@
 //! The plain data that crosses the bridge.
 
-use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
+use crate::base::{
+    AckLevel, Body, CoreId, Counter, Offset, PartitionKey, Stage, TimestampMs, TopicId,
+};
 use crate::engine::EngineError;
 use std::time::Duration;
 
@@ -144,4 +146,18 @@ pub enum OffsetQuery {
     Latest,
     /// The first record whose timestamp is at least this; the latest offset, without a timestamp, if there is none.
     AtTime(TimestampMs),
+}
+
+/// Where the time of one core went, since its start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreStages {
+    /// The core.
+    pub core: CoreId,
+    /// How long it has been serving.
+    pub uptime: Duration,
+    /// The stages that it records, each once, with their histogram in nanoseconds as [`crate::base::stages::encode`]
+    /// makes it.
+    pub stages: Vec<(Stage, Vec<u8>)>,
+    /// What it has counted.
+    pub counters: Vec<(Counter, u64)>,
 }

@@ -3,7 +3,7 @@
 use crate::base::{CoreId, PartitionKey};
 use crate::catalog::Catalog;
 use crate::engine::{CoreAddress, EngineError};
-use crate::io::{Io, Signal};
+use crate::io::{Io, Monotonic, Signal};
 use crate::log::Log;
 use crate::shard::Stats;
 use crate::shard::forwarded::ProduceQueue;
@@ -29,6 +29,7 @@ pub(super) struct Core<I: Io> {
     pub(super) seats: RefCell<HashMap<PartitionKey, Seat<I>>>,
     pub(super) addresses: RefCell<Vec<CoreAddress>>,
     pub(super) stats: RefCell<Stats>,
+    pub(super) started: Monotonic,
     /// Forwarded produces that wait for room in the log.
     pub(super) produces: ProduceQueue,
     /// Fetches of other cores that wait here.

@@ -2,13 +2,13 @@
 
 use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
 use crate::engine::{
-    CoreAddress, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition, NewTopic,
-    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
+    CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition,
+    NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
 };
 use crate::io::Io;
 use crate::log::Chunk;
 use crate::shard::message::{Reply, Request};
-use crate::shard::{Shard, Ticket, admin, fetch, produce, topics};
+use crate::shard::{Shard, Ticket, admin, fetch, produce, stats, topics};
 
 impl<I: Io> Engine for Shard<I> {
     type Chunk = Chunk<I>;
@@ -80,5 +80,9 @@ impl<I: Io> Engine for Shard<I> {
         topic: TopicRef,
     ) -> Result<(TopicInfo, Vec<PartitionInfo>), EngineError> {
         topics::describe(&self.core, &topic).await
+    }
+
+    fn stages(&self) -> CoreStages {
+        stats::core_stages(&self.core)
     }
 }

@@ -9,25 +9,31 @@
 //! What keeps the outboxes small is [`Post::room`], which is awaited before a socket is read, and the hard limits of
 //! [`Post::may_forward`]. Answers are as many as requests.
 
-use crate::base::CoreId;
 use crate::base::limits::{FORWARD_BYTES_MAX, FORWARDS_MAX};
-use crate::io::{Io, Mailbox, Signal};
+use crate::base::{CoreId, Stage, Stages};
+use crate::io::{Io, Mailbox, Monotonic, Signal};
 use crate::shard::message::{Letter, Message, Reply, Request, RequestId};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+/// One question in so many is timed: two looks at the clock would be felt where every message is a question.
+const TIMED_ONE_IN: u64 = 8;
+
 /// See the module.
 pub(super) struct Post<I: Io> {
+    io: I,
     mailbox: I::Mailbox<Message<I::Source>>,
     here: CoreId,
     outboxes: Vec<Outbox<I::Source>>,
     slots: RefCell<Slots<I::Source>>,
     bytes_in_flight: Cell<usize>,
     eased: Signal,
+    asked: Cell<u64>,
+    stages: RefCell<Stages>,
 }
 
 struct Outbox<S> {
@@ -52,9 +58,18 @@ enum SlotState<S> {
     Waiting {
         to: CoreId,
         bytes: usize,
+        /// When it was asked, if it is timed.
+        asked: Option<Monotonic>,
         waker: Option<Waker>,
     },
     Settled(Reply<S>),
+}
+
+/// What an answered question held.
+struct Waited {
+    bytes: usize,
+    asked: Option<Monotonic>,
+    waker: Option<Waker>,
 }
 
 impl<I: Io> Post<I> {
@@ -67,6 +82,7 @@ impl<I: Io> Post<I> {
             gone: Cell::new(false),
         };
         let post = Rc::new(Self {
+            io: io.clone(),
             mailbox,
             here: io.core(),
             outboxes: (0..cores).map(outbox).collect(),
@@ -76,6 +92,8 @@ impl<I: Io> Post<I> {
             }),
             bytes_in_flight: Cell::new(0),
             eased: Signal::new(),
+            asked: Cell::new(0),
+            stages: RefCell::new(Stages::of(&[Stage::Forwarded])),
         });
         for to in (0..cores).map(CoreId).filter(|to| *to != io.core()) {
             io.spawn(carry_letters(Rc::clone(&post), to));
@@ -112,7 +130,8 @@ impl<I: Io> Post<I> {
             Request::Produce(produce) => produce.batches.len(),
             _ => 0,
         };
-        let pending = self.reserve(to, bytes);
+        let asked = self.asked_now(&request);
+        let pending = self.place(to, bytes, asked);
         if self.outboxes[usize::from(to.0)].gone.get() {
             self.settle(pending.id, Reply::Stopping);
         } else {
@@ -124,9 +143,14 @@ impl<I: Io> Post<I> {
 
     /// A place for an answer that core `to` (perhaps this one) will give through [`Post::settle`].
     pub(super) fn reserve(self: &Rc<Self>, to: CoreId, bytes: usize) -> Pending<I> {
+        self.place(to, bytes, None)
+    }
+
+    fn place(self: &Rc<Self>, to: CoreId, bytes: usize, asked: Option<Monotonic>) -> Pending<I> {
         let state = SlotState::Waiting {
             to,
             bytes,
+            asked,
             waker: None,
         };
         self.bytes_in_flight.set(self.bytes_in_flight.get() + bytes);
@@ -135,6 +159,21 @@ impl<I: Io> Post<I> {
             post: Rc::clone(self),
             id,
         }
+    }
+
+    /// The time, if this question is to be timed. One that waits for records says nothing about the way to them.
+    fn asked_now(&self, request: &Request) -> Option<Monotonic> {
+        if matches!(request, Request::Await { .. }) {
+            return None;
+        }
+        let asked = self.asked.get();
+        self.asked.set(asked + 1);
+        asked.is_multiple_of(TIMED_ONE_IN).then(|| self.io.now())
+    }
+
+    /// What questions to other cores took.
+    pub(super) fn stages(&self) -> Ref<'_, Stages> {
+        self.stages.borrow()
     }
 
     /// Whether one more request of `bytes` may be forwarded at all.
@@ -158,11 +197,15 @@ impl<I: Io> Post<I> {
 
     /// Gives the answer of a request to whoever waits for it; if nobody does any more, forgets it.
     pub(super) fn settle(&self, id: RequestId, reply: Reply<I::Source>) {
-        let Some((bytes, waker)) = self.slots.borrow_mut().settle(id, reply) else {
+        let Some(waited) = self.slots.borrow_mut().settle(id, reply) else {
             return;
         };
-        self.ease(bytes);
-        if let Some(waker) = waker {
+        self.ease(waited.bytes);
+        if let Some(asked) = waited.asked {
+            let nanos = self.io.now().0.saturating_sub(asked.0);
+            self.stages.borrow_mut().record(Stage::Forwarded, nanos);
+        }
+        if let Some(waker) = waited.waker {
             waker.wake();
         }
     }
@@ -258,13 +301,22 @@ impl<S> Slots<S> {
             .filter(|slot| slot.generation == id.generation)
     }
 
-    fn settle(&mut self, id: RequestId, reply: Reply<S>) -> Option<(usize, Option<Waker>)> {
+    fn settle(&mut self, id: RequestId, reply: Reply<S>) -> Option<Waited> {
         let slot = self.find(id)?;
         if !matches!(slot.state, SlotState::Waiting { .. }) {
             return None;
         }
         match std::mem::replace(&mut slot.state, SlotState::Settled(reply)) {
-            SlotState::Waiting { bytes, waker, .. } => Some((bytes, waker)),
+            SlotState::Waiting {
+                bytes,
+                asked,
+                waker,
+                ..
+            } => Some(Waited {
+                bytes,
+                asked,
+                waker,
+            }),
             SlotState::Free | SlotState::Settled(_) => None,
         }
     }

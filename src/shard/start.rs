@@ -193,6 +193,7 @@ fn new_core<I: Io>(
         seats: RefCell::new(HashMap::new()),
         addresses: RefCell::default(),
         stats: RefCell::default(),
+        started: io.now(),
         produces: Default::default(),
         waits: RefCell::default(),
         gate: Default::default(),

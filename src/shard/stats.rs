@@ -1,4 +1,10 @@
-//! What a shard counts.
+//! What a shard counts, and what it shows of itself and of its log.
+
+use crate::base::Counter;
+use crate::base::stages::encode;
+use crate::engine::CoreStages;
+use crate::io::Io;
+use crate::shard::core::Core;
 
 /// Counts since the start of this core. Plain data, pulled by whoever shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,4 +27,34 @@ pub struct Stats {
     pub forwarded: u64,
     /// Requests of other cores' connections that were served here.
     pub served_for_others: u64,
+}
+
+/// Where the time of this core went, as far as the shard and its log know.
+pub(super) fn core_stages<I: Io>(core: &Core<I>) -> CoreStages {
+    let (log, post) = (core.log.stages(), core.post.stages());
+    let rows = log.rows().chain(post.rows());
+    CoreStages {
+        core: core.here(),
+        uptime: core.io.now().since(core.started),
+        stages: rows
+            .map(|(stage, histogram)| (stage, encode(histogram)))
+            .collect(),
+        counters: counters(&core.log.stats(), &core.stats.borrow()).to_vec(),
+    }
+}
+
+fn counters(log: &crate::log::Stats, shard: &Stats) -> [(Counter, u64); 11] {
+    [
+        (Counter::Cycles, log.cycles),
+        (Counter::CyclePartitions, log.cycle_partitions),
+        (Counter::JournalBytes, log.journal_bytes),
+        (Counter::DirectWrites, log.direct_writes),
+        (Counter::DirectBytes, log.direct_bytes),
+        (Counter::SyncRounds, log.sync_rounds),
+        (Counter::JournalFlushes, log.journal_flushes),
+        (Counter::SegmentFlushes, log.segment_flushes),
+        (Counter::Records, shard.produced_records),
+        (Counter::RecordBytes, shard.produced_bytes),
+        (Counter::ForwardedRequests, shard.forwarded),
+    ]
 }

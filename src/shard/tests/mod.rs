@@ -4,6 +4,7 @@
 mod crash;
 mod fetches;
 mod restart;
+mod stages;
 mod topics;
 
 use crate::base::record::{BatchBuilder, records};
