@@ -155,6 +155,11 @@ impl<I: Io> Sender<I> {
         self.send(&[]).await
     }
 
+    /// Asks where the time of the core on the other end goes, once there is room. Returns the request's correlation id.
+    pub async fn stages(&mut self) -> Result<u32, DriveError> {
+        self.ask(&[], |outbox, ledger| outbox.stages(ledger)).await
+    }
+
     /// Sends what `write` puts into the outbox, once there is room, and `body` behind it (of a produce, else empty).
     pub async fn ask(
         &mut self,

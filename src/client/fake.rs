@@ -2,14 +2,15 @@
 //! gives them, but for waiting: a fetch is answered at once.
 
 use crate::base::batch::stamp;
+use crate::base::stages::{Counter, Stage, Stages, encode};
 use crate::base::{
     AckLevel, Body, CoreId, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs,
     TopicId,
 };
 use crate::protocol::native::{
-    CoreAddress, EngineError, Fetch, FetchRequest, FetchedPartition, Greeting, ListOffsets,
-    MetadataQuery, NewTopic, OffsetQuery, PartitionInfo, Produce, Produced, ReplyWriter, Request,
-    Split, TopicInfo, TopicRef, TopicSettings, split,
+    CoreAddress, CoreStages, EngineError, Fetch, FetchRequest, FetchedPartition, Greeting,
+    ListOffsets, MetadataQuery, NewTopic, OffsetQuery, PartitionInfo, Produce, Produced,
+    ReplyWriter, Request, Split, TopicInfo, TopicRef, TopicSettings, split,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -17,6 +18,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What the tests' topics are made with.
 pub(super) fn settings() -> TopicSettings {
@@ -24,6 +26,19 @@ pub(super) fn settings() -> TopicSettings {
         ack: AckLevel::Written,
         segment_bytes: 1 << 20,
         segment_ms: 60_000,
+    }
+}
+
+/// Where the fake broker's time goes.
+pub(super) fn stages() -> CoreStages {
+    let mut stages = Stages::of(&[Stage::Sync]);
+    stages.record(Stage::Sync, 1_000_000);
+    let encoded = stages.rows().map(|(stage, row)| (stage, encode(row)));
+    CoreStages {
+        core: CoreId(0),
+        uptime: Duration::from_secs(1),
+        stages: encoded.collect(),
+        counters: vec![(Counter::Cycles, 7)],
     }
 }
 
@@ -133,6 +148,7 @@ impl FakeBroker {
             Request::Produce(produce) => self.produce(id, produce, out),
             Request::Fetch(fetch) => self.fetch(id, fetch, out),
             Request::ListOffsets(list) => self.list(id, list, out),
+            Request::Stages => self.writer.stages(id, &stages(), out),
         }
     }
 

@@ -49,6 +49,7 @@ enum Kind {
     Produce,
     Fetch,
     ListOffsets,
+    Stages,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +146,7 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Produced(produced) => (asked.kind == Kind::Produce, produced.count()),
         Reply::Fetched(fetched) => (asked.kind == Kind::Fetch, fetched.count()),
         Reply::OffsetsListed(listed) => (asked.kind == Kind::ListOffsets, listed.count()),
+        Reply::Stages(_) => (asked.kind == Kind::Stages, 0),
     };
     if !fits {
         return Err(SessionError::Unasked("another kind"));
@@ -210,6 +212,13 @@ impl Outbox {
     ) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::DescribeTopic, 0, |writer, id, out| {
             writer.describe_topic(id, topic, first, out)
+        })
+    }
+
+    /// Asks where the time of the core on the other end goes.
+    pub fn stages(&mut self, ledger: &mut Ledger) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::Stages, 0, |writer, id, out| {
+            writer.stages(id, out)
         })
     }
 

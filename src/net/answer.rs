@@ -1,7 +1,8 @@
 //! The writing half of a connection: answers in order, as many in one send as are ready.
 
+use crate::base::Stage;
 use crate::engine::{Engine, EngineError, FetchRequest, FetchedPartition, Produced, TopicInfo};
-use crate::io::{Io, Writer};
+use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
 use crate::net::queue::{Owed, Rare};
 use crate::net::send::Sender;
@@ -30,6 +31,7 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
         },
         replies: ReplyWriter::new(),
         out: Vec::with_capacity(4 << 10),
+        ready_at: Monotonic::default(),
         results: Vec::new(),
         fetched: Vec::new(),
     };
@@ -49,6 +51,8 @@ struct Answering<'a, I: Io, E: Engine> {
     replies: ReplyWriter,
     /// Encoded and not yet sent.
     out: Vec<u8>,
+    /// When the first of what is in `out` was ready to be encoded.
+    ready_at: Monotonic,
     results: Vec<std::result::Result<Produced, EngineError>>,
     fetched: Vec<FetchedPartition<E::Chunk, E::Source>>,
 }
@@ -77,8 +81,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        self.sender.send(&self.out).await?;
-        self.shared.counters.sent(self.out.len() as u64);
+        self.sender.send(&self.out, self.ready_at).await?;
+        let counters = &self.shared.counters;
+        counters.took(Stage::Reply, self.ready_at, self.sender.io.now());
+        counters.sent(self.out.len() as u64);
         self.out.clear();
         Ok(())
     }
@@ -92,15 +98,28 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                     let result = self.shared.engine.produced(ticket).await;
                     self.results.push(result);
                 }
+                self.note_ready();
                 self.replies
                     .produced(correlation, &self.results, &mut self.out);
                 Ok(())
             }
             Owed::Fetch(request) => self.fetch(correlation, request).await,
             Owed::Rare(rare) => {
+                let is_first = self.out.is_empty();
                 self.rare(correlation, *rare).await;
+                // Only now: what such a request waits for is another core, or the disk.
+                if is_first {
+                    self.ready_at = self.sender.io.now();
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// What comes next into `out` is ready.
+    fn note_ready(&mut self) {
+        if self.out.is_empty() {
+            self.ready_at = self.sender.io.now();
         }
     }
 
@@ -121,8 +140,16 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         let body = self
             .replies
             .fetched(correlation, &self.fetched, &mut self.out);
-        self.sender.send_bodies(&self.out, &self.fetched).await?;
-        self.shared.counters.sent((self.out.len() + body) as u64);
+        let began = self.sender.io.now();
+        let sender = &mut self.sender;
+        let spans = sender.send_bodies(&self.out, &self.fetched, began).await?;
+        let stage = match spans {
+            0 => Stage::FetchMemory,
+            _ => Stage::FetchFile,
+        };
+        let counters = &self.shared.counters;
+        counters.took(stage, began, self.sender.io.now());
+        counters.sent((self.out.len() + body) as u64);
         self.out.clear();
         // Chunks and files must not be held until the next fetch.
         self.fetched.iter_mut().for_each(|one| one.body.clear());
@@ -167,6 +194,12 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                     offsets.push(engine.list_offset(key, query).await);
                 }
                 replies.offsets_listed(correlation, &offsets, out);
+            }
+            Rare::Stages => {
+                let mut told = engine.stages();
+                let connections = self.shared.place.count();
+                self.shared.counters.add_to(&mut told, connections);
+                replies.stages(correlation, &told, out);
             }
         }
     }

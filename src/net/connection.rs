@@ -9,9 +9,9 @@
 //! A produce enters the log in the order of its arrival; everything else happens when its answer's turn has come. So
 //! a fetch behind a produce sees what the produce wrote.
 
-use crate::base::{CoreId, NodeId};
+use crate::base::{CoreId, NodeId, Stage};
 use crate::engine::Engine;
-use crate::io::{Io, Reader};
+use crate::io::{Io, Monotonic, Reader};
 use crate::net::budget::Budget;
 use crate::net::life::{Life, Place};
 use crate::net::queue::{Owed, Queue, Rare};
@@ -21,6 +21,8 @@ use crate::protocol::native::{
     Caps, Frame, Greeting, MetadataQuery, Refusal, Request, Split, split,
 };
 use futures_lite::future::or;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,6 +72,8 @@ pub(super) async fn read<I: Io, E: Engine>(
         greeting: Greeting::new(),
         patience: HELLO_WAIT,
         is_greeted: false,
+        received_at: None,
+        partial_since: None,
         shared,
     };
     while reading.receive().await && reading.take_frames().await == Next::Read {}
@@ -85,24 +89,30 @@ struct Reading<I: Io, E: Engine> {
     is_greeted: bool,
     /// How much longer the peer may take for its hello, or for the frame that it is in the middle of.
     patience: Duration,
+    /// When the bytes that are being taken came; later by what the taking had to wait.
+    received_at: Option<Monotonic>,
+    /// When the first bytes of the frame that is not whole came.
+    partial_since: Option<Monotonic>,
     shared: Rc<Shared<E>>,
 }
 
 impl<I: Io, E: Engine> Reading<I, E> {
     /// One receive. False: there will be none.
     async fn receive(&mut self) -> bool {
+        let mut began = self.io.now();
+        if let Some(received_at) = self.received_at {
+            let counters = &self.shared.counters;
+            counters.took(Stage::Decode, received_at, began);
+        }
+        if self.wait_for_room().await {
+            began = self.io.now();
+        }
         let shared = &self.shared;
-        let room = async {
-            shared.engine.room().await;
-            self.buffer.make_room().await;
-        };
-        or(room, shared.life().closing()).await;
         if shared.life().is_closing() {
             return false;
         }
         let owes = !self.is_greeted || !self.buffer.pending().is_empty();
         let wait = if owes { self.patience } else { IDLE_WAIT };
-        let began = self.io.now();
         // The clock of the peer runs only while we read: that the log has no room is not its fault.
         shared.life().read_by(Some(began.plus(wait)));
         let read = self.reader.read(self.buffer.space()).await;
@@ -112,8 +122,10 @@ impl<I: Io, E: Engine> Reading<I, E> {
         };
         self.buffer.received(bytes);
         shared.counters.received(bytes);
+        let now = self.io.now();
+        self.received_at = Some(now);
         if owes {
-            self.patience = self.patience.saturating_sub(self.io.now().since(began));
+            self.patience = self.patience.saturating_sub(now.since(began));
         }
         if self.is_greeted {
             let bought = Duration::from_secs(1) * bytes as u32 / FRAME_BYTES_PER_SECOND_MIN;
@@ -122,12 +134,45 @@ impl<I: Io, E: Engine> Reading<I, E> {
         true
     }
 
+    /// Waits until the log and the buffer have room, or the connection is to close. Whether that took any time.
+    async fn wait_for_room(&mut self) -> bool {
+        let shared = &self.shared;
+        let room = async {
+            shared.engine.room().await;
+            self.buffer.make_room().await;
+        };
+        let mut room = pin!(or(room, shared.life().closing()));
+        let mut waited = false;
+        poll_fn(|context| {
+            let polled = room.as_mut().poll(context);
+            waited |= polled.is_pending();
+            polled
+        })
+        .await;
+        waited
+    }
+
     /// Takes every whole frame out of the buffer.
     async fn take_frames(&mut self) -> Next {
+        let next = self.take_whole_frames().await;
+        // What is left is the beginning of a frame: the same as before, or one that came just now.
+        if self.buffer.pending().is_empty() {
+            self.partial_since = None;
+        } else if self.partial_since.is_none() {
+            self.partial_since = self.received_at;
+        }
+        next
+    }
+
+    async fn take_whole_frames(&mut self) -> Next {
         let shared = &self.shared;
         loop {
             if shared.queue.is_full() {
+                let began = self.io.now();
                 or(shared.queue.room(), shared.life().closing()).await;
+                // Waiting for answers to be taken is no decoding.
+                let waited = self.io.now().since(began);
+                self.received_at = self.received_at.map(|at| at.plus(waited));
             }
             if shared.life().is_closing() {
                 return Next::Close;
@@ -142,6 +187,9 @@ impl<I: Io, E: Engine> Reading<I, E> {
                 }
             };
             let total = frame.total;
+            if let (Some(since), Some(now)) = (self.partial_since.take(), self.received_at) {
+                shared.counters.took(Stage::Receive, since, now);
+            }
             if take_frame(shared, &mut self.greeting, frame) == Next::Close {
                 return Next::Close;
             }
@@ -216,6 +264,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
             let entries = list.entries().map(|entry| (entry.key, entry.query));
             Rare::ListOffsets(entries.collect())
         }
+        Request::Stages => Rare::Stages,
         Request::Hello(_) => unreachable!("the greeting admits or refuses every hello"),
     };
     Owed::Rare(Box::new(rare))

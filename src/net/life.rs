@@ -133,6 +133,11 @@ impl Place {
     pub(super) fn life(&self) -> &Rc<Life> {
         &self.life
     }
+
+    /// How many places are taken.
+    pub(super) fn count(&self) -> usize {
+        self.connections.len()
+    }
 }
 
 impl Drop for Place {

@@ -42,6 +42,7 @@ pub(super) enum Rare {
         first: u32,
     },
     ListOffsets(Vec<(PartitionKey, OffsetQuery)>),
+    Stages,
 }
 
 impl Owed {
@@ -64,7 +65,7 @@ impl Rare {
         };
         match self {
             Self::Refused(refusal) => refusal.message.capacity(),
-            Self::Welcome { .. } | Self::AllTopics { after: None } => 0,
+            Self::Welcome { .. } | Self::AllTopics { after: None } | Self::Stages => 0,
             Self::AllTopics { after: Some(name) } => name.capacity(),
             Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),
             Self::Create(topic) => topic.name.capacity(),

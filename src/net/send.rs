@@ -2,7 +2,7 @@
 
 use crate::base::{Body, Part};
 use crate::engine::FetchedPartition;
-use crate::io::{Io, Writer};
+use crate::io::{Io, Monotonic, Writer};
 use crate::net::life::Life;
 use std::io::Result;
 use std::time::Duration;
@@ -22,22 +22,25 @@ pub(super) struct Sender<'a, I: Io> {
 }
 
 impl<I: Io> Sender<'_, I> {
-    /// Sends `bytes`.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.begin(bytes.len() as u64);
+    /// Sends `bytes`. It is `now`, or was a little while ago.
+    pub(super) async fn send(&mut self, bytes: &[u8], now: Monotonic) -> Result<()> {
+        self.begin(now, bytes.len() as u64);
         self.writer.write_all(bytes).await?;
         self.life.write_by(None);
         Ok(())
     }
 
     /// Sends `head`, then the bodies back to back. What is in memory goes out together with what stands before it.
+    /// Returns how many spans of files there were.
     pub(super) async fn send_bodies<C: AsRef<[u8]>>(
         &mut self,
         head: &[u8],
         bodies: &[FetchedPartition<C, I::Source>],
-    ) -> Result<()> {
+        now: Monotonic,
+    ) -> Result<usize> {
         let bytes: u64 = bodies.iter().map(|one| one.body.bytes).sum();
-        self.begin(head.len() as u64 + bytes);
+        self.begin(now, head.len() as u64 + bytes);
+        let mut spans = 0;
         let mut pieces: [&[u8]; PIECES_MAX] = [&[]; PIECES_MAX];
         pieces[0] = head;
         let mut count = 1;
@@ -56,6 +59,7 @@ impl<I: Io> Sender<'_, I> {
                         bytes,
                     } => {
                         self.writer.send_file(source, *position, *bytes).await?;
+                        spans += 1;
                         continue;
                     }
                 };
@@ -67,12 +71,12 @@ impl<I: Io> Sender<'_, I> {
             self.writer.write_vectored(&pieces[..count]).await?;
         }
         self.life.write_by(None);
-        Ok(())
+        Ok(spans)
     }
 
-    fn begin(&self, bytes: u64) {
+    fn begin(&self, now: Monotonic, bytes: u64) {
         let more = Duration::from_secs(bytes / SEND_BYTES_PER_SECOND_MIN);
-        let deadline = self.io.now().plus(SEND_WAIT + more);
+        let deadline = now.plus(SEND_WAIT + more);
         self.life.write_by(Some(deadline));
     }
 }

@@ -1,6 +1,9 @@
 //! What the connections of a core count.
 
-use std::cell::Cell;
+use crate::base::stages::{Counter, Stage, Stages, encode};
+use crate::engine::CoreStages;
+use crate::io::Monotonic;
+use std::cell::{Cell, RefCell};
 
 /// Counts since the start of this core, and how many connections there are now. Plain data, pulled by whoever shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Stats {
     pub requests: u64,
     /// Bytes that were no request.
     pub malformed: u64,
+    /// Receives that brought bytes.
+    pub receives: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes sent.
@@ -27,13 +32,53 @@ pub struct Stats {
     pub receive_bytes: u64,
 }
 
-/// The same, being counted.
-#[derive(Debug, Default)]
-pub(super) struct Counters(Cell<Stats>);
+/// The same, being counted, and the histograms of net's stages.
+#[derive(Debug)]
+pub(super) struct Counters {
+    stats: Cell<Stats>,
+    stages: RefCell<Stages>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            stats: Cell::default(),
+            stages: RefCell::new(Stages::of(&[
+                Stage::Receive,
+                Stage::Decode,
+                Stage::Reply,
+                Stage::FetchMemory,
+                Stage::FetchFile,
+            ])),
+        }
+    }
+}
 
 impl Counters {
     pub(super) fn stats(&self) -> Stats {
-        self.0.get()
+        self.stats.get()
+    }
+
+    /// One of `stage` took from `from` to `to`.
+    pub(super) fn took(&self, stage: Stage, from: Monotonic, to: Monotonic) {
+        let nanos = to.0.saturating_sub(from.0);
+        self.stages.borrow_mut().record(stage, nanos);
+    }
+
+    /// Adds to what the engine tells what was counted before its door; `connections` are open now.
+    pub(super) fn add_to(&self, told: &mut CoreStages, connections: usize) {
+        let stages = self.stages.borrow();
+        let rows = stages.rows();
+        told.stages
+            .extend(rows.map(|(stage, histogram)| (stage, encode(histogram))));
+        let stats = self.stats.get();
+        told.counters.extend([
+            (Counter::Receives, stats.receives),
+            (Counter::ReceivedBytes, stats.bytes_in),
+            (Counter::SentBytes, stats.bytes_out),
+            (Counter::Requests, stats.requests),
+            (Counter::Connections, connections as u64),
+        ]);
     }
 
     pub(super) fn accepted(&self) {
@@ -61,7 +106,10 @@ impl Counters {
     }
 
     pub(super) fn received(&self, bytes: usize) {
-        self.change(|stats| stats.bytes_in += bytes as u64);
+        self.change(|stats| {
+            stats.receives += 1;
+            stats.bytes_in += bytes as u64;
+        });
     }
 
     pub(super) fn sent(&self, bytes: u64) {
@@ -69,8 +117,8 @@ impl Counters {
     }
 
     fn change(&self, change: impl FnOnce(&mut Stats)) {
-        let mut stats = self.0.get();
+        let mut stats = self.stats.get();
         change(&mut stats);
-        self.0.set(stats);
+        self.stats.set(stats);
     }
 }

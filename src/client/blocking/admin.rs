@@ -8,8 +8,8 @@ use crate::client::backoff::BackoffOptions;
 use crate::client::session::{Ledger, Outbox, Session};
 use crate::client::{ClientError, Cluster};
 use crate::protocol::native::{
-    CoreAddress, MetadataPage, MetadataQuery, NewTopic, OffsetEntry, OffsetQuery, PartitionInfo,
-    Reply, TooLarge, TopicInfo, TopicRef,
+    CoreAddress, CoreStages, MetadataPage, MetadataQuery, NewTopic, OffsetEntry, OffsetQuery,
+    PartitionInfo, Reply, TooLarge, TopicInfo, TopicRef,
 };
 use std::time::Duration;
 
@@ -163,6 +163,29 @@ impl Client {
             }
         }
         Ok(found)
+    }
+
+    /// Where the time of each core goes, since its start: asks every core (without steering, the one that the address
+    /// given leads to).
+    pub fn stages(&mut self) -> Result<Vec<CoreStages>, ClientError> {
+        let cores = self.metadata(&MetadataQuery::All { after: None })?.cores;
+        let cluster = &self.dialer.cluster;
+        let mut addresses: Vec<_> = cores.iter().map(|at| cluster.address(at.core)).collect();
+        addresses.dedup();
+        addresses
+            .iter()
+            .map(|address| {
+                let mut connection = self.dialer.open(address)?;
+                let Session { outbox, ledger, .. } = connection.session();
+                outbox.stages(ledger)?;
+                connection.send(&[])?;
+                match connection.receive()?.1 {
+                    Reply::Refused(refusal) => Err(refusal.into()),
+                    Reply::Stages(stages) => Ok(stages),
+                    _ => unreachable!("the session holds replies against requests"),
+                }
+            })
+            .collect()
     }
 
     /// A producer for one topic. `delivered` is told what became of each batch, from inside the producer's calls.

@@ -5,7 +5,7 @@ use super::*;
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, Offset, PartitionNo, TimestampMs};
 use crate::client::Target;
-use crate::client::fake::{Server, serve, settings};
+use crate::client::fake::{Server, serve, settings, stages};
 use crate::protocol::native::{EngineError, ErrorCode, NewTopic, OffsetQuery, TopicRef};
 use std::sync::{Arc, Mutex};
 
@@ -73,6 +73,20 @@ fn topics_are_made_listed_described_and_deleted() {
     client.delete_topic(&wide).expect("there");
     let gone = client.topic("wide").expect_err("deleted");
     assert!(matches!(gone, ClientError::Refused(r) if r.code == ErrorCode::UnknownTopic));
+}
+
+#[test]
+fn every_core_is_asked_for_its_stages_and_without_steering_one() {
+    let server = serve(2);
+    let told = client(&server).stages().expect("answers");
+    assert_eq!(told, [stages(), stages()]);
+    let options = ClientOptions {
+        steering: false,
+        ..ClientOptions::default()
+    };
+    let one = Client::connect([server.address().to_string()], options);
+    let told = one.expect("it listens").stages().expect("answers");
+    assert_eq!(told, [stages()]);
 }
 
 #[test]

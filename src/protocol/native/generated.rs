@@ -326,10 +326,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for ErrorCode {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 8;
+pub const ENUM_MAX_REQUEST_BODY: u8 = 9;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 9] = [
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 10] = [
   RequestBody::NONE,
   RequestBody::Hello,
   RequestBody::Metadata,
@@ -339,6 +339,7 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 9] = [
   RequestBody::Produce,
   RequestBody::Fetch,
   RequestBody::ListOffsets,
+  RequestBody::Stages,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -355,9 +356,10 @@ impl RequestBody {
   pub const Produce: Self = Self(6);
   pub const Fetch: Self = Self(7);
   pub const ListOffsets: Self = Self(8);
+  pub const Stages: Self = Self(9);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 8;
+  pub const ENUM_MAX: u8 = 9;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -368,6 +370,7 @@ impl RequestBody {
     Self::Produce,
     Self::Fetch,
     Self::ListOffsets,
+    Self::Stages,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -381,6 +384,7 @@ impl RequestBody {
       Self::Produce => Some("Produce"),
       Self::Fetch => Some("Fetch"),
       Self::ListOffsets => Some("ListOffsets"),
+      Self::Stages => Some("Stages"),
       _ => None,
     }
   }
@@ -440,10 +444,10 @@ pub struct RequestBodyUnionTableOffset {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 9;
+pub const ENUM_MAX_REPLY_BODY: u8 = 10;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 10] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 11] = [
   ReplyBody::NONE,
   ReplyBody::Refused,
   ReplyBody::Welcome,
@@ -454,6 +458,7 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 10] = [
   ReplyBody::Produced,
   ReplyBody::Fetched,
   ReplyBody::OffsetsListed,
+  ReplyBody::StagesReply,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -471,9 +476,10 @@ impl ReplyBody {
   pub const Produced: Self = Self(7);
   pub const Fetched: Self = Self(8);
   pub const OffsetsListed: Self = Self(9);
+  pub const StagesReply: Self = Self(10);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 9;
+  pub const ENUM_MAX: u8 = 10;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Refused,
@@ -485,6 +491,7 @@ impl ReplyBody {
     Self::Produced,
     Self::Fetched,
     Self::OffsetsListed,
+    Self::StagesReply,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -499,6 +506,7 @@ impl ReplyBody {
       Self::Produced => Some("Produced"),
       Self::Fetched => Some("Fetched"),
       Self::OffsetsListed => Some("OffsetsListed"),
+      Self::StagesReply => Some("StagesReply"),
       _ => None,
     }
   }
@@ -2032,6 +2040,260 @@ impl<'a> ListedEntry {
 
 }
 
+// struct StageEntry, aligned to 4
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct StageEntry(pub [u8; 8]);
+impl Default for StageEntry { 
+  fn default() -> Self { 
+    Self([0; 8])
+  }
+}
+impl ::core::fmt::Debug for StageEntry {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("StageEntry")
+      .field("bytes", &self.bytes())
+      .field("stage", &self.stage())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for StageEntry {}
+impl<'a> ::flatbuffers::Follow<'a> for StageEntry {
+  type Inner = &'a StageEntry;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a StageEntry>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a StageEntry {
+  type Inner = &'a StageEntry;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<StageEntry>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for StageEntry {
+    type Output = StageEntry;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const StageEntry as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(4)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for StageEntry {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> StageEntry {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    bytes: u32,
+    stage: u8,
+  ) -> Self {
+    let mut s = Self([0; 8]);
+    s.set_bytes(bytes);
+    s.set_stage(stage);
+    s
+  }
+
+  pub fn bytes(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_bytes(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn stage(&self) -> u8 {
+    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[4..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_stage(&mut self, x: u8) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[4..].as_mut_ptr(),
+        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct CounterEntry, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct CounterEntry(pub [u8; 16]);
+impl Default for CounterEntry { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for CounterEntry {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("CounterEntry")
+      .field("value", &self.value())
+      .field("counter", &self.counter())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for CounterEntry {}
+impl<'a> ::flatbuffers::Follow<'a> for CounterEntry {
+  type Inner = &'a CounterEntry;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a CounterEntry>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a CounterEntry {
+  type Inner = &'a CounterEntry;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<CounterEntry>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for CounterEntry {
+    type Output = CounterEntry;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const CounterEntry as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for CounterEntry {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> CounterEntry {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    value: u64,
+    counter: u8,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_value(value);
+    s.set_counter(counter);
+    s
+  }
+
+  pub fn value(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_value(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn counter(&self) -> u8 {
+    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_counter(&mut self, x: u8) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
 pub enum TopicRefOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -3388,6 +3650,84 @@ impl ::core::fmt::Debug for ListOffsets<'_> {
       ds.finish()
   }
 }
+pub enum StagesOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Stages<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Stages<'a> {
+  type Inner = Stages<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Stages<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Stages { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args StagesArgs
+  ) -> ::flatbuffers::WIPOffset<Stages<'bldr>> {
+    let mut builder = StagesBuilder::new(_fbb);
+    builder.finish()
+  }
+
+}
+
+impl ::flatbuffers::Verifiable for Stages<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StagesArgs {
+}
+impl<'a> Default for StagesArgs {
+  #[inline]
+  fn default() -> Self {
+    StagesArgs {
+    }
+  }
+}
+
+pub struct StagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StagesBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StagesBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StagesBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Stages<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Stages<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Stages");
+      ds.finish()
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -3549,6 +3889,20 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_stages(&self) -> Option<Stages<'a>> {
+    if self.body_type() == RequestBody::Stages {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Stages::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -3567,6 +3921,7 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::Produce => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Produce>>("RequestBody::Produce", pos),
           RequestBody::Fetch => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Fetch>>("RequestBody::Fetch", pos),
           RequestBody::ListOffsets => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ListOffsets>>("RequestBody::ListOffsets", pos),
+          RequestBody::Stages => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Stages>>("RequestBody::Stages", pos),
           _ => Ok(()),
         }
      })?
@@ -3673,6 +4028,13 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::ListOffsets => {
           if let Some(x) = self.body_as_list_offsets() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::Stages => {
+          if let Some(x) = self.body_as_stages() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -5057,6 +5419,155 @@ impl ::core::fmt::Debug for OffsetsListed<'_> {
       ds.finish()
   }
 }
+pub enum StagesReplyOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct StagesReply<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StagesReply<'a> {
+  type Inner = StagesReply<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> StagesReply<'a> {
+  pub const VT_CORE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_UPTIME_MS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_STAGES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COUNTERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    StagesReply { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args StagesReplyArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<StagesReply<'bldr>> {
+    let mut builder = StagesReplyBuilder::new(_fbb);
+    builder.add_uptime_ms(args.uptime_ms);
+    if let Some(x) = args.counters { builder.add_counters(x); }
+    if let Some(x) = args.stages { builder.add_stages(x); }
+    builder.add_core(args.core);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn core(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(StagesReply::VT_CORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn uptime_ms(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(StagesReply::VT_UPTIME_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn stages(&self) -> ::flatbuffers::Vector<'a, StageEntry> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, StageEntry>>>(StagesReply::VT_STAGES, None).unwrap()}
+  }
+  #[inline]
+  pub fn counters(&self) -> ::flatbuffers::Vector<'a, CounterEntry> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, CounterEntry>>>(StagesReply::VT_COUNTERS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for StagesReply<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<u64>("uptime_ms", Self::VT_UPTIME_MS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, StageEntry>>>("stages", Self::VT_STAGES, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, CounterEntry>>>("counters", Self::VT_COUNTERS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StagesReplyArgs<'a> {
+    pub core: u16,
+    pub uptime_ms: u64,
+    pub stages: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, StageEntry>>>,
+    pub counters: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, CounterEntry>>>,
+}
+impl<'a> Default for StagesReplyArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    StagesReplyArgs {
+      core: 0,
+      uptime_ms: 0,
+      stages: None, // required field
+      counters: None, // required field
+    }
+  }
+}
+
+pub struct StagesReplyBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StagesReplyBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_core(&mut self, core: u16) {
+    self.fbb_.push_slot::<u16>(StagesReply::VT_CORE, core, 0);
+  }
+  #[inline]
+  pub fn add_uptime_ms(&mut self, uptime_ms: u64) {
+    self.fbb_.push_slot::<u64>(StagesReply::VT_UPTIME_MS, uptime_ms, 0);
+  }
+  #[inline]
+  pub fn add_stages(&mut self, stages: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , StageEntry>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StagesReply::VT_STAGES, stages);
+  }
+  #[inline]
+  pub fn add_counters(&mut self, counters: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , CounterEntry>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StagesReply::VT_COUNTERS, counters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StagesReplyBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StagesReplyBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<StagesReply<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, StagesReply::VT_STAGES,"stages");
+    self.fbb_.required(o, StagesReply::VT_COUNTERS,"counters");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for StagesReply<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("StagesReply");
+      ds.field("core", &self.core());
+      ds.field("uptime_ms", &self.uptime_ms());
+      ds.field("stages", &self.stages());
+      ds.field("counters", &self.counters());
+      ds.finish()
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -5232,6 +5743,20 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_stages_reply(&self) -> Option<StagesReply<'a>> {
+    if self.body_type() == ReplyBody::StagesReply {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { StagesReply::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -5251,6 +5776,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::Produced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Produced>>("ReplyBody::Produced", pos),
           ReplyBody::Fetched => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Fetched>>("ReplyBody::Fetched", pos),
           ReplyBody::OffsetsListed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<OffsetsListed>>("ReplyBody::OffsetsListed", pos),
+          ReplyBody::StagesReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StagesReply>>("ReplyBody::StagesReply", pos),
           _ => Ok(()),
         }
      })?
@@ -5364,6 +5890,13 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::OffsetsListed => {
           if let Some(x) = self.body_as_offsets_listed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::StagesReply => {
+          if let Some(x) = self.body_as_stages_reply() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

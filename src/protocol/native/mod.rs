@@ -22,8 +22,8 @@
 //!   the verifier knows no enums, no sums of lengths, no limits.
 //! - What has been decoded cannot fail later: the views' accessors are total.
 //! - The writers own their scratch: after warm-up, a produce, a fetch and their replies allocate nothing.
-//! - One frame per call of a writer, appended to the caller's `Vec`; a frame with a body announces its length, and the
-//!   caller puts exactly so many bytes behind it.
+//! - One frame per call of a writer, appended to the caller's `Vec`; a frame with record batches announces their length,
+//!   and the caller puts exactly so many bytes behind it.
 //! - Replies repeat the correlation id and come in the order of their requests.
 //!
 //! Decided: the FlatBuffers header is read where it was received, unaligned. The Rust crate loads scalars byte by byte
@@ -73,7 +73,7 @@ pub use request_writer::{RequestWriter, TooLarge};
 
 // The engine's nouns that this wire carries, for those who may speak to it but not to the engine.
 pub use crate::engine::{
-    CoreAddress, EngineError, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
+    CoreAddress, CoreStages, EngineError, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
     OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
@@ -81,7 +81,7 @@ pub use crate::engine::{
 pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
 
 /// The SHA-256 of `schema/native.fbs` as `generated.rs` was made from it, in hex.
-pub const SCHEMA_SHA256: &str = "47f023cc947bcd975025b65c3014bc41a7d1e79fc0be1f032f6a7996cbcd7d31";
+pub const SCHEMA_SHA256: &str = "b75a2298f85a1563ee6809edbcb8d67677a7ba0c5c7aa390f1308b08e7d7f52b";
 
 use crate::base::TopicId;
 use flatbuffers::{FlatBufferBuilder, Follow, InvalidFlatbuffer, Verifiable, VerifierOptions};

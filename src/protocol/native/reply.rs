@@ -3,11 +3,12 @@
 use super::wire::{self, ReplyBody};
 use super::{ErrorCode, Refusal, from_uuid, verified_root};
 use crate::base::{
-    AckLevel, CoreId, NodeId, Offset, TimestampMs, TopicId,
+    AckLevel, CoreId, Counter, NodeId, Offset, Stage, TimestampMs, TopicId,
     limits::{FRAME_HEADER_BYTES_MAX, TOPIC_PARTITIONS_MAX},
 };
-use crate::engine::{CoreAddress, PartitionInfo, Produced, TopicInfo, TopicSettings};
+use crate::engine::{CoreAddress, CoreStages, PartitionInfo, Produced, TopicInfo, TopicSettings};
 use flatbuffers::{ForwardsUOffset, Vector};
+use std::time::Duration;
 use thiserror::Error;
 
 /// What the broker answers. The views borrow from the frame; the rest, off the hot path, owns what it needs.
@@ -31,6 +32,8 @@ pub enum Reply<'a> {
     Fetched(FetchedReply<'a>),
     /// To a request for offsets.
     OffsetsListed(OffsetsReply<'a>),
+    /// To a request for stages. What this build does not know is left out; the histograms are unchecked.
+    Stages(CoreStages),
 }
 
 /// What the broker is and allows.
@@ -125,7 +128,8 @@ pub enum ReplyError {
 type Messages<'a> = Option<Vector<'a, ForwardsUOffset<&'a str>>>;
 
 impl<'a> Reply<'a> {
-    /// Reads the header and body of a frame. Allocates for metadata, topics and refusals only.
+    /// Reads the header and body of a frame. Allocates for metadata, topics, stages and refusals
+    /// only.
     pub fn decode(header: &'a [u8], body: &'a [u8]) -> Result<Self, ReplyError> {
         if header.len() > FRAME_HEADER_BYTES_MAX {
             return Err(malformed("header above its limit"));
@@ -135,8 +139,11 @@ impl<'a> Reply<'a> {
         if let Some(fetched) = root.body_as_fetched() {
             return Ok(Self::Fetched(FetchedReply::checked(&fetched, body)?));
         }
+        if let Some(reply) = root.body_as_stages_reply() {
+            return Ok(Self::Stages(stages(&reply, body)?));
+        }
         if !body.is_empty() {
-            return Err(malformed("only a fetch is answered with a body"));
+            return Err(malformed("a body where none belongs"));
         }
         if let Some(produced) = root.body_as_produced() {
             return Ok(Self::Produced(ProducedReply {
@@ -245,6 +252,31 @@ fn topic(topic: &wire::Topic<'_>) -> Result<TopicInfo, ReplyError> {
             segment_ms: settings.segment_ms(),
         },
         owners: owners.iter().map(CoreId).collect(),
+    })
+}
+
+fn stages(reply: &wire::StagesReply<'_>, body: &[u8]) -> Result<CoreStages, ReplyError> {
+    let (mut stages, mut rest) = (Vec::new(), body);
+    for entry in reply.stages() {
+        let (bytes, behind) = rest
+            .split_at_checked(entry.bytes() as usize)
+            .ok_or_else(|| malformed("histograms do not add up to the body"))?;
+        rest = behind;
+        if let Some(stage) = Stage::from_code(entry.stage()) {
+            stages.push((stage, bytes.to_vec()));
+        }
+    }
+    if !rest.is_empty() {
+        return Err(malformed("histograms do not add up to the body"));
+    }
+    let counters = reply.counters().iter();
+    Ok(CoreStages {
+        core: CoreId(reply.core()),
+        uptime: Duration::from_millis(reply.uptime_ms()),
+        stages,
+        counters: counters
+            .filter_map(|entry| Some((Counter::from_code(entry.counter())?, entry.value())))
+            .collect(),
     })
 }
 

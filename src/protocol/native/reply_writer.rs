@@ -7,9 +7,9 @@ use crate::base::limits::{
     BATCH_BYTES_MAX, FETCH_WAIT_MS_MAX, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX,
     REQUEST_PARTITIONS_MAX, TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX,
 };
-use crate::base::{CoreId, NodeId, Offset, TimestampMs};
+use crate::base::{CoreId, Counter, NodeId, Offset, Stage, TimestampMs};
 use crate::engine::{
-    CoreAddress, EngineError, FetchedPartition, PartitionInfo, Produced, TopicInfo,
+    CoreAddress, CoreStages, EngineError, FetchedPartition, PartitionInfo, Produced, TopicInfo,
 };
 use flatbuffers::{UnionWIPOffset, WIPOffset};
 use std::fmt::Write;
@@ -275,6 +275,29 @@ impl ReplyWriter {
         };
         let body = wire::OffsetsListed::create(&mut self.scratch, &args).as_union_value();
         self.finish(correlation, ReplyBody::OffsetsListed, body, 0, out);
+    }
+
+    /// Answers a request for stages, the histograms behind the header included.
+    pub fn stages(&mut self, correlation: u32, of: &CoreStages, out: &mut Vec<u8>) {
+        self.begin();
+        let b = &mut self.scratch;
+        let entry = |(stage, bytes): &(Stage, Vec<u8>)| {
+            wire::StageEntry::new(bytes.len() as u32, stage.code())
+        };
+        let count =
+            |(counter, value): &(Counter, u64)| wire::CounterEntry::new(*value, counter.code());
+        let args = wire::StagesReplyArgs {
+            core: of.core.0,
+            uptime_ms: of.uptime.as_millis() as u64,
+            stages: Some(b.create_vector_from_iter(of.stages.iter().map(entry))),
+            counters: Some(b.create_vector_from_iter(of.counters.iter().map(count))),
+        };
+        let body = wire::StagesReply::create(b, &args).as_union_value();
+        let bytes = of.stages.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.finish(correlation, ReplyBody::StagesReply, body, bytes, out);
+        for (_, histogram) in &of.stages {
+            out.extend_from_slice(histogram);
+        }
     }
 
     fn engine_refused(&mut self, correlation: u32, error: &EngineError, out: &mut Vec<u8>) {

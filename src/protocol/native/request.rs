@@ -38,6 +38,8 @@ pub enum Request<'a> {
     Fetch(Fetch<'a>),
     /// Asks for offsets.
     ListOffsets(ListOffsets<'a>),
+    /// Asks where this core's time goes.
+    Stages,
 }
 
 /// Who the client is and which versions it speaks.
@@ -185,6 +187,7 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
             let list = root.body_as_list_offsets().ok_or_else(missing)?;
             Request::ListOffsets(ListOffsets::checked(&list)?)
         }
+        RequestBody::Stages => Request::Stages,
         other => return Err(RequestError::Unknown(other.0)),
     })
 }

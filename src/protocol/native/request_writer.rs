@@ -135,6 +135,14 @@ impl RequestWriter {
         self.finish(correlation, RequestBody::DescribeTopic, body, 0, out)
     }
 
+    /// Asks where the time of the core on the other end goes.
+    pub fn stages(&mut self, correlation: u32, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+        let b = &mut self.scratch;
+        b.reset();
+        let body = wire::Stages::create(b, &wire::StagesArgs {}).as_union_value();
+        self.finish(correlation, RequestBody::Stages, body, 0, out)
+    }
+
     /// Begins a produce: `entries` are partitions and how many bytes of record batches each gets. The caller puts
     /// those bytes behind the frame, in the same order.
     pub fn produce(

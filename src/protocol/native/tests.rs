@@ -10,7 +10,8 @@ use crate::base::limits::{
 };
 use crate::base::prng::Prng;
 use crate::base::{
-    AckLevel, Body, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId,
+    AckLevel, Body, CoreId, Counter, NodeId, Offset, PartitionKey, PartitionNo, Stage, TimestampMs,
+    TopicId,
 };
 use crate::engine::{EngineError, FetchRequest, FetchedPartition, Produced};
 use std::time::Duration;
@@ -178,6 +179,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
                     .expect(fits)
             }),
         ),
+        ("stages", frame(|o| w.stages(10, o).expect(fits))),
     ]
 }
 
@@ -187,6 +189,20 @@ fn outcomes() -> [Result<Produced, EngineError>; 3] {
         log_start: Offset(1),
     };
     [Ok(at(10)), Err(EngineError::DiskFull), Ok(at(u64::MAX))]
+}
+
+/// The wire does not look into histograms.
+fn stages() -> CoreStages {
+    CoreStages {
+        core: CoreId(1),
+        uptime: Duration::from_millis(1_234),
+        stages: vec![
+            (Stage::Decode, b"first".to_vec()),
+            (Stage::Sync, Vec::new()),
+            (Stage::Forwarded, b"third".to_vec()),
+        ],
+        counters: vec![(Counter::Cycles, u64::MAX), (Counter::Requests, 7)],
+    }
 }
 
 /// One frame of each kind of reply, by name.
@@ -235,6 +251,7 @@ fn replies() -> Vec<(&'static str, Vec<u8>)> {
             "offsets_listed",
             frame(|o| w.offsets_listed(10, &listed, o)),
         ),
+        ("stages", frame(|o| w.stages(11, &stages(), o))),
     ]
 }
 
@@ -305,6 +322,7 @@ fn the_broker_reads_what_the_client_wrote() {
             first: PartitionNo(512)
         }
     ));
+    assert!(matches!(named("stages"), Request::Stages));
 }
 
 #[test]
@@ -370,6 +388,7 @@ fn the_client_reads_what_the_broker_wrote() {
     };
     assert_eq!((page.topic, page.first), (info("logs", 2), 0));
     assert_eq!(page.partitions, [state(0), state(1)]);
+    assert!(matches!(named("stages"), Reply::Stages(found) if found == stages()));
 }
 
 #[test]
@@ -516,9 +535,11 @@ fn a_body_that_does_not_add_up_is_refused() {
             Err(RequestError::Malformed(_))
         ));
     }
+    let stages = bytes(&replies, "stages");
+    assert!(Reply::decode(take(&stages).header, b"firstthir").is_err());
     let produce = bytes(&requests, "produce");
     assert!(Request::decode(take(&produce).header, b"aaaabb").is_err());
-    for name in ["fetched", "produced"] {
+    for name in ["fetched", "produced", "stages"] {
         let frame = bytes(&replies, name);
         let longer = [take(&frame).body, b"x"].concat();
         assert!(matches!(
@@ -601,6 +622,32 @@ fn a_kind_that_is_not_known_is_no_damage() {
         }
     }
     assert_eq!(unknown, 1, "exactly one byte of the header says the kind");
+}
+
+#[test]
+fn stages_and_counters_that_are_not_known_are_left_out() {
+    let mut scratch = Scratch::new();
+    let entries = [(3, 200), (2, Stage::Write.code())].map(|(n, s)| wire::StageEntry::new(n, s));
+    let counts =
+        [(1, 200), (2, Counter::Cycles.code())].map(|(n, c)| wire::CounterEntry::new(n, c));
+    let args = wire::StagesReplyArgs {
+        core: 3,
+        uptime_ms: 4,
+        stages: Some(scratch.create_vector(&entries)),
+        counters: Some(scratch.create_vector(&counts)),
+    };
+    let body = wire::StagesReply::create(&mut scratch, &args).as_union_value();
+    let args = wire::ReplyArgs {
+        body_type: wire::ReplyBody::StagesReply,
+        body: Some(body),
+    };
+    let root = wire::Reply::create(&mut scratch, &args);
+    scratch.finish_minimal(root);
+    let Ok(Reply::Stages(found)) = Reply::decode(scratch.finished_data(), b"newus") else {
+        panic!()
+    };
+    assert_eq!(found.stages, [(Stage::Write, b"us".to_vec())]);
+    assert_eq!(found.counters, [(Counter::Cycles, 2)]);
 }
 
 #[test]
