@@ -358,6 +358,44 @@ fn memory_is_no_place_for_data_unless_it_is_only_tried_out() {
 }
 
 #[test]
+fn stages_tell_where_the_time_of_the_requests_went() {
+    let folder = Folder::new();
+    let broker = Broker::start(&folder.path().join("data"), 1);
+    broker
+        .run(&["topic", "create", "lines", "--ack", "synced"])
+        .good();
+    broker.produce("lines", &b"line\n".repeat(100_000), &[]);
+    broker.consume("lines", &[]);
+    let told = broker.run(&["stages", "-o", "json"]).json();
+    let core = &told[0];
+    let counted = |name: &str| core["counters"][name].as_u64().expect("a count");
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert!(counted("records") >= 100_000 && counted("connections") >= 1);
+    assert!(counted("journal_flushes") >= counted("sync_rounds") && counted("sync_rounds") > 0);
+    let stages = core["stages"].as_array().expect("rows");
+    assert_eq!(stages.len(), 9);
+    for row in stages {
+        let name = row["stage"].as_str().expect("a name");
+        let expected = match name {
+            // On one core nothing is forwarded; what comes from files and in pieces is the machine's choice.
+            "forwarded" => Some(false),
+            "receive" | "fetch_memory" | "fetch_file" => None,
+            _ => Some(true),
+        };
+        if let Some(expected) = expected {
+            assert_eq!(row["count"].as_u64() > Some(0), expected, "{row}");
+            assert_eq!(row["max_ns"].as_u64() > Some(0), expected, "{row}");
+        }
+    }
+    let fetches = |row: &&serde_json::Value| {
+        let name = row["stage"].as_str().unwrap_or_default();
+        name.starts_with("fetch_") && row["count"].as_u64() > Some(0)
+    };
+    assert!(stages.iter().any(|row| fetches(&row)), "{told}");
+    broker.stop();
+}
+
+#[test]
 fn the_demo_compares_measures_and_leaves_nothing() {
     let folder = Folder::new();
     let temporary = folder.path().to_str().expect("UTF-8");

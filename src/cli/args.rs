@@ -53,6 +53,8 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Print the messages of a topic
     Consume(ConsumeArgs),
+    /// Show where the time of each core of the broker went since its start
+    Stages,
     /// Print the version
     Version,
 }

@@ -28,6 +28,7 @@ pub mod pump;
 pub mod serve;
 pub mod serving;
 pub mod sink;
+pub mod stages;
 pub mod summary;
 pub mod topic;
 pub mod values;
@@ -72,6 +73,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Serve(args) => serve::run(args),
         Command::Demo(flags) => demo::run(flags, args.output),
+        Command::Stages => stages::run(&server(args)?, args.output),
         Command::Version => version(args),
     }
 }
