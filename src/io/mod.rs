@@ -26,11 +26,12 @@ pub mod uring;
 pub use signal::Signal;
 
 use crate::base::CoreId;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::Result;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A point on a monotonic clock, in nanoseconds from an arbitrary start. For durations and deadlines; never stored.
@@ -125,9 +126,16 @@ pub trait Listener: 'static {
 
 /// The receiving half of a connection.
 pub trait Reader: 'static {
-    /// Receives at least one byte into the front of `buffer`; 0 is the end of the stream. Never drop this future to
-    /// wait for something else: bytes may be lost. To end it, shut the connection down from the other half.
-    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = Result<usize>>;
+    /// Receives at least one byte into the front of `buffer`, if any have come; 0 is the end of the stream. Pending: no
+    /// byte was taken and `buffer` is the caller's again, who may ask with another one next time; the task is woken
+    /// when that is worth it. So a connection that waits needs no buffer.
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>>;
+
+    /// Waits for at least one byte. Never drop this future to wait for something else: bytes may be lost. To end it,
+    /// shut the connection down from the other half.
+    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = Result<usize>> {
+        poll_fn(move |context| self.poll_read(context, buffer))
+    }
 }
 
 /// The sending half of a connection.

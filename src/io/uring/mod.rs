@@ -8,7 +8,7 @@
 //!  launch  run_cores: one thread, one executor, one Core each; starts all or none, ends all when one panics
 //!    │
 //!  core    the tasks of a core, operations in flight, blocking calls off the core
-//!    ├── file     direct I/O on DmaFile           ├── net       sockets: two fds of one connection, two streams
+//!    ├── file     direct I/O on DmaFile           ├── net       sockets: one stream of a connection, two halves
 //!    ├── source   page cache reads, warming       │    └── send  sendmsg and sendfile, waiting through the stream
 //!    └── mailbox  SPSC mesh -> one inbox a peer   └── entropy   random bits, clocks, boot id
 //! ```

@@ -8,10 +8,10 @@
 //! glommio has no way to only wait until a socket can be written; a small write that must wait is one.
 
 use super::core::Core;
+use super::net::Shared;
 use super::source::UringSource;
 use crate::io::Writer;
 use futures_lite::AsyncWrite;
-use glommio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 use std::future::poll_fn;
@@ -30,14 +30,14 @@ const PARTS_MAX: usize = 64;
 /// The sending half of a connection.
 #[derive(Debug)]
 pub struct UringWriter {
-    stream: TcpStream,
+    stream: Shared,
     core: Rc<Core>,
     /// For [`COPY_BYTES`]; made when first needed.
     copy: Vec<u8>,
 }
 
 impl UringWriter {
-    pub(super) fn new(core: &Rc<Core>, stream: TcpStream) -> Self {
+    pub(super) fn new(core: &Rc<Core>, stream: Shared) -> Self {
         Self {
             stream,
             core: Rc::clone(core),
@@ -46,8 +46,9 @@ impl UringWriter {
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the stream owns the descriptor; the borrow of `self` keeps it open.
-        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
+        let fd = self.stream.borrow().as_raw_fd();
+        // SAFETY: the stream owns the descriptor; the borrow of `self`, who shares it, keeps it open.
+        unsafe { BorrowedFd::borrow_raw(fd) }
     }
 
     /// Sends what the socket takes of `parts` from `skip` bytes into the first; `None` if it takes nothing now.
@@ -71,9 +72,10 @@ impl UringWriter {
     }
 
     /// Waits until the socket takes at least one of `bytes`.
-    async fn send_waiting(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
+    async fn send_waiting(stream: &Shared, bytes: &[u8]) -> Result<usize> {
         loop {
-            let sent = poll_fn(|context| Pin::new(&mut *stream).poll_write(context, bytes));
+            let sent =
+                poll_fn(|context| Pin::new(&mut *stream.borrow_mut()).poll_write(context, bytes));
             match sent.await {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -102,7 +104,7 @@ impl UringWriter {
         let want = (to - from).min(COPY_BYTES as u64) as usize;
         match source.read_now(&mut self.copy[..want], from) {
             Ok(0) => Err(ended_early(from)),
-            Ok(have) => Self::send_waiting(&mut self.stream, &self.copy[..have]).await,
+            Ok(have) => Self::send_waiting(&self.stream, &self.copy[..have]).await,
             Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(0),
             Err(error) => Err(error.into()),
         }
@@ -145,7 +147,7 @@ impl Writer for UringWriter {
             };
             skip += match self.send_now(rest, skip)? {
                 Some(sent) => sent,
-                None => Self::send_waiting(&mut self.stream, &first[skip..]).await?,
+                None => Self::send_waiting(&self.stream, &first[skip..]).await?,
             };
             glommio::yield_if_needed().await;
         }

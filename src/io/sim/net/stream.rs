@@ -1,5 +1,6 @@
 //! A connection and its halves.
 
+use crate::io::signal::Wait;
 use crate::io::sim::device::{SimSource, read_source};
 use crate::io::sim::net::pipe::{Found, Pipe};
 use crate::io::sim::trace::Note;
@@ -9,7 +10,9 @@ use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// What `send_file` moves at a time: it reads the file in pieces, at different times, as the kernel does.
 const SEND_FILE_PIECE_BYTES: usize = 32 << 10;
@@ -36,6 +39,8 @@ struct End {
 /// The receiving half of a simulated connection.
 pub struct SimReader {
     half: Half,
+    /// Keeps the task among those that are woken.
+    waiting: Option<Wait>,
 }
 
 /// The sending half of a simulated connection.
@@ -81,7 +86,11 @@ impl Connection {
                 side,
             }
         };
-        (SimReader { half: half() }, SimWriter { half: half() })
+        let reader = SimReader {
+            half: half(),
+            waiting: None,
+        };
+        (reader, SimWriter { half: half() })
     }
 
     /// Breaks the connection at once, bytes under way included.
@@ -200,16 +209,21 @@ impl Drop for Half {
 }
 
 impl Reader for SimReader {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
         if buffer.is_empty() {
-            return Ok(0);
+            return Poll::Ready(Ok(0));
         }
         loop {
-            let changed = self.half.other().changed.wait();
+            let mut changed = self.half.other().changed.wait();
             if let Some(bytes) = self.half.try_read(buffer)? {
-                return Ok(bytes);
+                self.waiting = None;
+                return Poll::Ready(Ok(bytes));
             }
-            changed.await;
+            let polled = Pin::new(&mut changed).poll(context);
+            self.waiting = Some(changed);
+            if polled.is_pending() {
+                return Poll::Pending;
+            }
         }
     }
 }
