@@ -104,7 +104,7 @@ pub const RECORDS_PER_BATCH_MAX: u32 = i32::MAX as u32;
 pub const FRAME_BYTES_MAX: usize = 16 + FRAME_HEADER_BYTES_MAX + FRAME_BODY_BYTES_MAX;
 
 /// The receive buffer of a connection, in bytes: what it begins with and what it may grow to. It holds the largest
-/// frame whole.
+/// frame whole. A connection has one while there is something in it.
 pub const RECEIVE_BUFFER_BYTES_MIN: usize = 16 << 10;
 /// See [`RECEIVE_BUFFER_BYTES_MIN`].
 pub const RECEIVE_BUFFER_BYTES_MAX: usize =
@@ -113,6 +113,11 @@ pub const RECEIVE_BUFFER_BYTES_MAX: usize =
 /// What the receive buffers of one core may have grown by in all, in bytes.
 pub const RECEIVE_BYTES_MAX: usize = 256 << 20;
 const _: () = assert!(RECEIVE_BYTES_MAX >= RECEIVE_BUFFER_BYTES_MAX);
+
+/// What receive buffers that no connection uses may keep of memory on one core, in bytes: enough for the connections
+/// that are busy at a time, and little beside what they may use.
+pub const RECEIVE_SPARE_BYTES_MAX: usize = 8 << 20;
+const _: () = assert!(RECEIVE_SPARE_BYTES_MAX >= 64 * RECEIVE_BUFFER_BYTES_MIN);
 
 /// Requests of one connection that were taken and not yet answered: past it, the connection is not read.
 pub const REPLIES_PENDING_MAX: usize = 16_384;

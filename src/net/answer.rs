@@ -6,7 +6,6 @@ use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
 use crate::net::queue::{Owed, Rare};
 use crate::net::send::Sender;
-use crate::protocol::native::ReplyWriter;
 use futures_lite::future::or;
 use std::io::Result;
 use std::rc::Rc;
@@ -29,8 +28,7 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
             life: shared.life(),
             writer: &mut writer,
         },
-        replies: ReplyWriter::new(),
-        out: Vec::with_capacity(4 << 10),
+        out: Vec::new(),
         ready_at: Monotonic::default(),
         results: Vec::new(),
         fetched: Vec::new(),
@@ -48,8 +46,7 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
 struct Answering<'a, I: Io, E: Engine> {
     shared: &'a Shared<E>,
     sender: Sender<'a, I>,
-    replies: ReplyWriter,
-    /// Encoded and not yet sent.
+    /// Encoded and not yet sent; lent by the pool while there is something to encode.
     out: Vec<u8>,
     /// When the first of what is in `out` was ready to be encoded.
     ready_at: Monotonic,
@@ -70,6 +67,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 self.answer(correlation, owed).await?;
                 continue;
             }
+            self.rest();
             let closing = async {
                 shared.life().closing().await;
                 false
@@ -99,8 +97,8 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                     self.results.push(result);
                 }
                 self.note_ready();
-                self.replies
-                    .produced(correlation, &self.results, &mut self.out);
+                let mut replies = self.shared.pool.writer();
+                replies.produced(correlation, &self.results, &mut self.out);
                 Ok(())
             }
             Owed::Fetch(request) => self.fetch(correlation, request).await,
@@ -120,6 +118,22 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     fn note_ready(&mut self) {
         if self.out.is_empty() {
             self.ready_at = self.sender.io.now();
+            self.lend();
+        }
+    }
+
+    /// Makes sure that there is a buffer to encode into.
+    fn lend(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = self.shared.pool.lend_replies();
+        }
+    }
+
+    /// Nothing is owed now: gives the buffer back.
+    fn rest(&mut self) {
+        if self.out.capacity() > 0 {
+            let out = std::mem::take(&mut self.out);
+            self.shared.pool.give_back_replies(out);
         }
     }
 
@@ -137,9 +151,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             request.wait_max = Duration::ZERO;
             engine.fetch(&request, &mut self.fetched).await;
         }
-        let body = self
-            .replies
-            .fetched(correlation, &self.fetched, &mut self.out);
+        self.lend();
+        let mut replies = self.shared.pool.writer();
+        let body = replies.fetched(correlation, &self.fetched, &mut self.out);
+        drop(replies);
         let began = self.sender.io.now();
         let sender = &mut self.sender;
         let spans = sender.send_bodies(&self.out, &self.fetched, began).await?;
@@ -158,48 +173,49 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     }
 
     async fn rare(&mut self, correlation: u32, rare: Rare) {
+        self.lend();
         let (engine, out) = (&self.shared.engine, &mut self.out);
-        let replies = &mut self.replies;
+        let replies = || self.shared.pool.writer();
         match rare {
             Rare::Refused(refusal) => {
-                replies.refused(correlation, refusal.code, &refusal.message, out);
+                replies().refused(correlation, refusal.code, &refusal.message, out);
             }
             Rare::Welcome { version } => {
                 let (node, core) = (self.shared.node, self.shared.core);
-                replies.welcome(correlation, version, node, core, out);
+                replies().welcome(correlation, version, node, core, out);
             }
             Rare::AllTopics { after } => {
                 let topics = topics_after(engine.topics(None), after.as_deref());
-                replies.metadata(correlation, &engine.cores(), &topics, out);
+                replies().metadata(correlation, &engine.cores(), &topics, out);
             }
             Rare::Topics(topics) => {
                 let topics = engine.topics(Some(&topics));
-                replies.metadata(correlation, &engine.cores(), &topics, out);
+                replies().metadata(correlation, &engine.cores(), &topics, out);
             }
             Rare::Create(topic) => {
                 let created = engine.create_topic(topic).await;
-                replies.topic_created(correlation, &created, out);
+                replies().topic_created(correlation, &created, out);
             }
             Rare::Delete(topic) => {
                 let deleted = engine.delete_topic(topic).await;
-                replies.topic_deleted(correlation, &deleted, out);
+                replies().topic_deleted(correlation, &deleted, out);
             }
             Rare::Describe { topic, first } => {
                 let described = engine.describe_topic(topic).await;
-                replies.topic_described(correlation, &described, first, out);
+                replies().topic_described(correlation, &described, first, out);
             }
             Rare::ListOffsets(entries) => {
                 let mut offsets = Vec::with_capacity(entries.len());
                 for (key, query) in entries {
                     offsets.push(engine.list_offset(key, query).await);
                 }
-                replies.offsets_listed(correlation, &offsets, out);
+                replies().offsets_listed(correlation, &offsets, out);
             }
             Rare::Stages => {
                 let mut told = engine.stages();
                 let connections = self.shared.place.count();
                 self.shared.counters.add_to(&mut told, connections);
-                replies.stages(correlation, &told, out);
+                replies().stages(correlation, &told, out);
             }
         }
     }

@@ -25,12 +25,21 @@ impl Budget {
         assert!(bytes <= self.bytes_max);
         loop {
             let freed = self.freed.wait();
-            if self.used.get() + bytes <= self.bytes_max {
-                self.used.set(self.used.get() + bytes);
+            if self.try_take(bytes) {
                 return;
             }
             freed.await;
         }
+    }
+
+    /// Takes `bytes` if they are free now.
+    pub(super) fn try_take(&self, bytes: usize) -> bool {
+        let used = self.used.get() + bytes;
+        let fits = used <= self.bytes_max;
+        if fits {
+            self.used.set(used);
+        }
+        fits
     }
 
     /// Gives back what was taken.

@@ -12,8 +12,8 @@
 use crate::base::{CoreId, NodeId, Stage};
 use crate::engine::Engine;
 use crate::io::{Io, Monotonic, Reader};
-use crate::net::budget::Budget;
 use crate::net::life::{Life, Place};
+use crate::net::pool::Pool;
 use crate::net::queue::{Owed, Queue, Rare};
 use crate::net::receive::Receive;
 use crate::net::stats::Counters;
@@ -42,6 +42,7 @@ pub(super) struct Shared<E: Engine> {
     pub(super) node: NodeId,
     pub(super) core: CoreId,
     pub(super) counters: Rc<Counters>,
+    pub(super) pool: Rc<Pool>,
     pub(super) place: Place,
 }
 
@@ -59,16 +60,11 @@ enum Next {
 }
 
 /// Reads until the peer ends, breaks the protocol, or the connection is to close. What was taken is still answered.
-pub(super) async fn read<I: Io, E: Engine>(
-    io: I,
-    reader: I::Reader,
-    shared: Rc<Shared<E>>,
-    budget: Rc<Budget>,
-) {
+pub(super) async fn read<I: Io, E: Engine>(io: I, reader: I::Reader, shared: Rc<Shared<E>>) {
     let mut reading = Reading {
         io,
         reader,
-        buffer: Receive::new(budget),
+        buffer: Receive::new(Rc::clone(&shared.pool)),
         greeting: Greeting::new(),
         patience: HELLO_WAIT,
         is_greeted: false,
@@ -115,7 +111,15 @@ impl<I: Io, E: Engine> Reading<I, E> {
         let wait = if owes { self.patience } else { IDLE_WAIT };
         // The clock of the peer runs only while we read: that the log has no room is not its fault.
         shared.life().read_by(Some(began.plus(wait)));
-        let read = self.reader.read(self.buffer.space()).await;
+        let (reader, buffer) = (&mut self.reader, &mut self.buffer);
+        let read = poll_fn(|context| {
+            let polled = reader.poll_read(context, buffer.space());
+            if polled.is_pending() {
+                buffer.rest();
+            }
+            polled
+        });
+        let read = read.await;
         shared.life().read_by(None);
         let Ok(bytes @ 1..) = read else {
             return false;

@@ -1,12 +1,12 @@
 //! Taking connections, and ending them all.
 
 use crate::base::NodeId;
-use crate::base::limits::{CONNECTIONS_MAX, RECEIVE_BYTES_MAX};
+use crate::base::limits::CONNECTIONS_MAX;
 use crate::engine::Engine;
 use crate::io::{Io, Listener, Signal, Writer};
-use crate::net::budget::Budget;
 use crate::net::connection::Shared;
 use crate::net::life::{Connections, watch};
+use crate::net::pool::Pool;
 use crate::net::queue::Queue;
 use crate::net::stats::{Counters, Stats};
 use crate::net::{answer, connection};
@@ -52,7 +52,7 @@ struct Inner<I: Io, E: Engine> {
     options: Options,
     connections: Rc<Connections>,
     counters: Rc<Counters>,
-    budget: Rc<Budget>,
+    pool: Rc<Pool>,
     stopping: Cell<bool>,
     stops: Signal,
 }
@@ -73,7 +73,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Net<I, E> {
             options,
             connections: Rc::default(),
             counters: Rc::default(),
-            budget: Rc::new(Budget::new(RECEIVE_BYTES_MAX)),
+            pool: Rc::new(Pool::new()),
             stopping: Cell::new(false),
             stops: Signal::new(),
             io: io.clone(),
@@ -111,7 +111,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Net<I, E> {
     pub fn stats(&self) -> Stats {
         Stats {
             connections: self.inner.connections.len() as u64,
-            receive_bytes: self.inner.budget.used() as u64,
+            receive_bytes: self.inner.pool.budget().used() as u64,
             ..self.inner.counters.stats()
         }
     }
@@ -159,15 +159,10 @@ fn begin<I: Io, E: Engine<Source = I::Source>>(
         node: inner.options.node,
         core: inner.io.core(),
         counters: Rc::clone(&inner.counters),
+        pool: Rc::clone(&inner.pool),
         place: inner.connections.enter(),
     });
     let io = &inner.io;
-    let budget = Rc::clone(&inner.budget);
-    io.spawn(connection::read(
-        io.clone(),
-        reader,
-        Rc::clone(&shared),
-        budget,
-    ));
+    io.spawn(connection::read(io.clone(), reader, Rc::clone(&shared)));
     io.spawn(answer::write(io.clone(), writer, shared));
 }

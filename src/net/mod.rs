@@ -15,6 +15,7 @@
 //! Invariants:
 //! - Answers leave in the order of their requests; a request is taken only while the queue has room.
 //! - A read is never raced: a connection is ended by its writing half, which shuts the socket down.
+//! - A connection that waits holds no buffer: those for receives and replies are lent by the core's pool.
 //! - Memory is bounded: per connection by the largest frame and the queue's limit, per core by the budget of receive
 //!   buffers and by `Engine::room`, both awaited before a socket is read.
 //! - A connection that breaks the protocol is refused where that can be said, and closed; no other notices.
@@ -25,6 +26,7 @@ mod budget;
 mod connection;
 mod life;
 mod listener;
+mod pool;
 mod queue;
 mod receive;
 mod send;

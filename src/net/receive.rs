@@ -5,33 +5,37 @@
 //!   | gone   | frames to come  | room for the next |
 //! ```
 //! It grows by doubling and only when it is full, never to what a length field claims: a peer that announces 16 MiB
-//! and sends nothing costs the smallest buffer. It shrinks back when the receives have been small for a while. What it
-//! has grown by is taken from a budget that all connections of the core share.
+//! and sends nothing costs the smallest buffer. It shrinks back when the receives have been small for a while. While
+//! nothing is in it and nothing comes, it is back in the core's pool, and the connection remembers its size. What it has
+//! grown by is taken from a budget that all connections of the core share.
 
 use crate::base::limits::{RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN};
-use crate::net::budget::Budget;
+use crate::net::pool::Pool;
 use std::rc::Rc;
 
 /// So many receives in a row that a half as large buffer would have held shrink it.
 const SMALL_RECEIVES: u32 = 64;
 
-#[derive(Debug)]
 pub(super) struct Receive {
+    /// Empty: there is none now.
     bytes: Vec<u8>,
+    /// How large the next one is to be.
+    size: usize,
     taken: usize,
     filled: usize,
     small_receives: u32,
-    budget: Rc<Budget>,
+    pool: Rc<Pool>,
 }
 
 impl Receive {
-    pub(super) fn new(budget: Rc<Budget>) -> Self {
+    pub(super) fn new(pool: Rc<Pool>) -> Self {
         Self {
-            bytes: vec![0; RECEIVE_BUFFER_BYTES_MIN],
+            bytes: Vec::new(),
+            size: RECEIVE_BUFFER_BYTES_MIN,
             taken: 0,
             filled: 0,
             small_receives: 0,
-            budget,
+            pool,
         }
     }
 
@@ -52,17 +56,27 @@ impl Receive {
         self.bytes.copy_within(self.taken..self.filled, 0);
         self.filled -= self.taken;
         self.taken = 0;
-        if self.filled == self.bytes.len() {
+        if self.filled > 0 && self.filled == self.bytes.len() {
             self.grow().await;
         } else if self.filled == 0 && self.small_receives >= SMALL_RECEIVES {
             self.shrink();
         }
-        assert!(self.filled < self.bytes.len());
     }
 
     /// Where the next receive goes. Never empty after [`Receive::make_room`].
     pub(super) fn space(&mut self) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.borrow();
+        }
         &mut self.bytes[self.filled..]
+    }
+
+    /// Nothing comes now: gives the buffer back until [`Receive::space`], unless something is in it.
+    pub(super) fn rest(&mut self) {
+        if self.taken == self.filled && !self.bytes.is_empty() {
+            (self.taken, self.filled) = (0, 0);
+            self.give_back();
+        }
     }
 
     /// Notes that `bytes` were received into [`Receive::space`].
@@ -83,28 +97,46 @@ impl Receive {
         // before this is called.
         assert!(bytes < RECEIVE_BUFFER_BYTES_MAX);
         let grown = (bytes * 2).min(RECEIVE_BUFFER_BYTES_MAX);
-        self.budget.take(grown - bytes).await;
-        self.bytes.reserve_exact(grown - bytes);
-        self.bytes.resize(grown, 0);
+        self.pool.budget().take(grown - bytes).await;
+        let mut larger = self.pool.lend(grown);
+        larger[..self.filled].copy_from_slice(&self.bytes[..self.filled]);
+        self.pool
+            .give_back(std::mem::replace(&mut self.bytes, larger));
+        self.size = grown;
         self.small_receives = 0;
     }
 
     fn shrink(&mut self) {
         self.small_receives = 0;
-        let bytes = self.bytes.len();
-        let shrunk = (bytes / 2).max(RECEIVE_BUFFER_BYTES_MIN);
-        if shrunk < bytes {
-            self.bytes.truncate(shrunk);
-            self.bytes.shrink_to_fit();
-            self.budget.give_back(bytes - shrunk);
+        self.rest();
+        if self.size > RECEIVE_BUFFER_BYTES_MIN {
+            // The largest is no power of two.
+            self.size = self.size.next_power_of_two() / 2;
         }
+    }
+
+    /// Takes a buffer out of the pool: of the size that it last had, or of the smallest if the budget has no more.
+    fn borrow(&mut self) {
+        let grown = self.size - RECEIVE_BUFFER_BYTES_MIN;
+        if !self.pool.budget().try_take(grown) {
+            self.size = RECEIVE_BUFFER_BYTES_MIN;
+        }
+        self.bytes = self.pool.lend(self.size);
+    }
+
+    fn give_back(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let grown = bytes.len() - RECEIVE_BUFFER_BYTES_MIN;
+        self.pool.budget().give_back(grown);
+        self.pool.give_back(bytes);
     }
 }
 
 impl Drop for Receive {
     fn drop(&mut self) {
-        let grown = self.bytes.len() - RECEIVE_BUFFER_BYTES_MIN;
-        self.budget.give_back(grown);
+        if !self.bytes.is_empty() {
+            self.give_back();
+        }
     }
 }
 
@@ -120,8 +152,8 @@ mod tests {
 
     #[test]
     fn pending_bytes_stay_in_order_while_it_grows() {
-        let budget = Rc::new(Budget::new(RECEIVE_BUFFER_BYTES_MAX));
-        let mut buffer = Receive::new(Rc::clone(&budget));
+        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let mut buffer = Receive::new(Rc::clone(&pool));
         let mut expected = Vec::new();
         let mut next = 0u8;
         while expected.len() < 5 * RECEIVE_BUFFER_BYTES_MIN {
@@ -140,32 +172,55 @@ mod tests {
             expected.drain(..took);
             assert_eq!(buffer.pending(), expected);
         }
-        assert!(budget.used() >= 4 * RECEIVE_BUFFER_BYTES_MIN);
+        assert!(pool.budget().used() >= 4 * RECEIVE_BUFFER_BYTES_MIN);
         drop(buffer);
-        assert_eq!(budget.used(), 0);
+        assert_eq!(pool.budget().used(), 0);
     }
 
     #[test]
     fn small_receives_shrink_it_back() {
-        let budget = Rc::new(Budget::new(RECEIVE_BUFFER_BYTES_MAX));
-        let mut buffer = Receive::new(Rc::clone(&budget));
+        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let mut buffer = Receive::new(Rc::clone(&pool));
         receive(&mut buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
         block_on(buffer.make_room());
-        assert_eq!(budget.used(), RECEIVE_BUFFER_BYTES_MIN);
+        assert_eq!(pool.budget().used(), RECEIVE_BUFFER_BYTES_MIN);
         buffer.take(RECEIVE_BUFFER_BYTES_MIN);
         for _ in 0..=SMALL_RECEIVES {
             block_on(buffer.make_room());
             receive(&mut buffer, b"small");
             buffer.take(5);
         }
-        assert_eq!(budget.used(), 0);
+        assert_eq!(pool.budget().used(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_nothing_and_gets_its_size_again() {
+        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let mut buffer = Receive::new(Rc::clone(&pool));
+        receive(&mut buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
+        buffer.take(RECEIVE_BUFFER_BYTES_MIN - 1);
+        buffer.rest();
+        assert_eq!(buffer.pending(), [7], "a part of a frame stays");
+        let grown = RECEIVE_BUFFER_BYTES_MIN - 1;
+        block_on(buffer.make_room());
+        receive(&mut buffer, &vec![8; grown]);
+        block_on(buffer.make_room());
+        assert_eq!(pool.budget().used(), RECEIVE_BUFFER_BYTES_MIN);
+        buffer.take(RECEIVE_BUFFER_BYTES_MIN);
+        buffer.rest();
+        assert_eq!((buffer.bytes.len(), pool.budget().used()), (0, 0));
+        assert!(buffer.pending().is_empty());
+        assert_eq!(buffer.space().len(), 2 * RECEIVE_BUFFER_BYTES_MIN);
+        buffer.rest();
+        assert!(pool.budget().try_take(RECEIVE_BUFFER_BYTES_MAX));
+        assert_eq!(buffer.space().len(), RECEIVE_BUFFER_BYTES_MIN);
     }
 
     #[test]
     fn growing_waits_for_the_budget() {
-        let budget = Rc::new(Budget::new(RECEIVE_BUFFER_BYTES_MIN));
-        let mut first = Receive::new(Rc::clone(&budget));
-        let mut second = Receive::new(Rc::clone(&budget));
+        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MIN));
+        let mut first = Receive::new(Rc::clone(&pool));
+        let mut second = Receive::new(Rc::clone(&pool));
         for buffer in [&mut first, &mut second] {
             receive(buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
         }
