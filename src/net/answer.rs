@@ -152,9 +152,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             engine.fetch(&request, &mut self.fetched).await;
         }
         self.lend();
-        let mut replies = self.shared.pool.writer();
-        let body = replies.fetched(correlation, &self.fetched, &mut self.out);
-        drop(replies);
+        let body = {
+            let mut replies = self.shared.pool.writer();
+            replies.fetched(correlation, &self.fetched, &mut self.out)
+        };
         let began = self.sender.io.now();
         let sender = &mut self.sender;
         let spans = sender.send_bodies(&self.out, &self.fetched, began).await?;
