@@ -90,6 +90,15 @@ pub trait File: 'static {
         position: u64,
     ) -> impl Future<Output = Result<usize>>;
 
+    /// Like [`File::write_at`], and durable when it returns: one operation (O_DSYNC) where a write and a sync are two.
+    /// Promises nothing about any other write. Meant for blocks that were written before: elsewhere the file system
+    /// has more to remember, and a sync for several writes is cheaper. As final as a sync when it fails.
+    fn write_durable_at(
+        &self,
+        buffer: Rc<Self::Buffer>,
+        position: u64,
+    ) -> impl Future<Output = Result<usize>>;
+
     /// Reads up to `bytes` at `position`, both whole blocks. A shorter buffer means the end of the file.
     fn read_at(&self, position: u64, bytes: usize) -> impl Future<Output = Result<Self::Buffer>>;
 

@@ -75,6 +75,18 @@ impl File for SimFile {
         effect(&self.world, op).await.map(|bytes| bytes as usize)
     }
 
+    /// Two effects, so that power may be cut between them, as it may inside the device.
+    async fn write_durable_at(&self, buffer: Rc<SimBuffer>, position: u64) -> Result<usize> {
+        let written = self.write_at(buffer, position).await?;
+        let first = position / BLOCK_BYTES as u64;
+        let op = Op::Sync {
+            node: self.node,
+            upto: self.world.disk.newest(),
+            blocks: first..first + written.div_ceil(BLOCK_BYTES) as u64,
+        };
+        effect(&self.world, op).await.map(|_| written)
+    }
+
     async fn read_at(&self, position: u64, bytes: usize) -> Result<SimBuffer> {
         check_aligned(position, bytes)?;
         let mut buffer = SimBuffer::new(bytes);
@@ -87,6 +99,7 @@ impl File for SimFile {
         let op = Op::Sync {
             node: self.node,
             upto: self.world.disk.newest(),
+            blocks: 0..u64::MAX,
         };
         effect(&self.world, op).await.map(drop)
     }
@@ -245,7 +258,12 @@ fn fingerprint(kind: u8, op: &Op) -> u32 {
             position,
             data,
         } => (*node, *position, crc32(data.as_ref().as_ref())),
-        Op::Sync { node, upto } | Op::SyncDir { node, upto } => (*node, *upto, 0),
+        Op::Sync { node, upto, blocks } => (
+            *node,
+            *upto,
+            (blocks.start as u32).wrapping_mul(31) ^ blocks.end as u32,
+        ),
+        Op::SyncDir { node, upto } => (*node, *upto, 0),
         Op::SetLen { node, len: bytes } | Op::Allocate { node, bytes } => (*node, *bytes, 0),
         Op::Rename { from, to } => (path(from), path(to), 0),
         Op::Create { path: at }

@@ -11,6 +11,7 @@ use crate::base::limits::BLOCK_BYTES;
 use crate::io::{AlignedBuffer, File, OpenMode};
 use glommio::io::{DmaFile, OpenOptions};
 use rustix::fs::{Mode, OFlags};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Result, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,8 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct UringFile {
     file: Rc<DmaFile>,
+    /// The same file opened with O_DSYNC, once somebody asked for it.
+    durable: RefCell<Option<Rc<DmaFile>>>,
     core: Rc<Core>,
 }
 
@@ -48,6 +51,7 @@ pub(super) fn open(
         let file = options.dma_open(&path).await.map_err(edge)?;
         Ok(UringFile {
             file: Rc::new(file),
+            durable: RefCell::default(),
             core: owner,
         })
     })
@@ -93,6 +97,23 @@ impl UringFile {
         let work = work(Rc::clone(&self.file));
         Unbroken::new(&self.core, async move { work.await.map_err(edge) })
     }
+
+    /// Opened through /proc, because the file may have been renamed since.
+    async fn durable(&self) -> Result<Rc<DmaFile>> {
+        if let Some(file) = &*self.durable.borrow() {
+            return Ok(Rc::clone(file));
+        }
+        let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = OFlags::DSYNC.bits() as i32;
+        let opened = Unbroken::new(&self.core, async move {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).custom_flags(flags);
+            options.dma_open(&link).await.map_err(edge)
+        });
+        let file = Rc::new(opened.await?);
+        *self.durable.borrow_mut() = Some(Rc::clone(&file));
+        Ok(file)
+    }
 }
 
 impl File for UringFile {
@@ -106,6 +127,14 @@ impl File for UringFile {
         assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "whole blocks");
         assert!(position.is_multiple_of(BLOCK_BYTES as u64), "whole blocks");
         self.begin(move |file| async move { file.write_rc_at(buffer, position).await })
+    }
+
+    async fn write_durable_at(&self, buffer: Rc<UringBuffer>, position: u64) -> Result<usize> {
+        assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "whole blocks");
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "whole blocks");
+        let file = self.durable().await?;
+        let write = async move { file.write_rc_at(buffer, position).await.map_err(edge) };
+        Unbroken::new(&self.core, write).await
     }
 
     /// A direct read may stop short of the end of the file (a signal, a split request): only a read of nothing, or of
@@ -150,8 +179,14 @@ impl File for UringFile {
     }
 
     async fn close(self) {
-        let Self { file, core } = self;
+        let Self {
+            file,
+            durable,
+            core,
+        } = self;
         // An operation that was dropped half-way still holds the file; it is closed after that.
-        let _ = Unbroken::new(&core, file.close_rc()).await;
+        for file in durable.into_inner().into_iter().chain([file]) {
+            let _ = Unbroken::new(&core, file.close_rc()).await;
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::base::limits::BLOCK_BYTES;
 use crate::base::prng::Prng;
 use crate::io::sim::disk::luck::Luck;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// The unit that tears: a device writes a sector whole or not at all.
@@ -154,9 +155,9 @@ impl FileImage {
         self.change_len(seq, len);
     }
 
-    /// Makes durable what was complete at `upto`.
-    pub(super) fn sync(&mut self, upto: Seq) {
-        for (index, versions) in &mut self.unsynced {
+    /// Makes durable what was complete at `upto` of `blocks`, and the length.
+    pub(super) fn sync(&mut self, upto: Seq, blocks: Range<u64>) {
+        for (index, versions) in self.unsynced.range_mut(blocks) {
             let due = versions.partition_point(|(seq, _)| *seq <= upto);
             if let Some((_, content)) = versions.drain(..due).next_back() {
                 self.durable.insert(*index, content);
@@ -170,8 +171,8 @@ impl FileImage {
     }
 
     /// A sync that failed: what it covered will never be written back, though reads go on seeing it.
-    pub(super) fn forget(&mut self, upto: Seq) {
-        for versions in self.unsynced.values_mut() {
+    pub(super) fn forget(&mut self, upto: Seq, blocks: Range<u64>) {
+        for (_, versions) in self.unsynced.range_mut(blocks) {
             versions.retain(|(seq, _)| *seq > upto);
         }
         self.unsynced.retain(|_, versions| !versions.is_empty());
@@ -278,7 +279,7 @@ mod tests {
         file.write(1, 0, &[1; BLOCK_BYTES], || true);
         file.write(2, 0, &[2; BLOCK_BYTES], || true);
         file.write(3, BLOCK, &[3; BLOCK_BYTES], || true);
-        file.sync(1);
+        file.sync(1, 0..u64::MAX);
         for seed in 0..50 {
             let mut cut = file.clone();
             cut.power_cut(&mut Prng::new(seed));
@@ -287,9 +288,28 @@ mod tests {
             assert!(bytes[..BLOCK_BYTES].iter().all(|b| [1, 2].contains(b)));
             assert!(bytes[BLOCK_BYTES..].iter().all(|b| [0, 3].contains(b)));
         }
-        file.sync(3);
+        file.sync(3, 0..u64::MAX);
         file.power_cut(&mut Prng::new(0));
         assert_eq!(filled(&file), [[2; BLOCK_BYTES], [3; BLOCK_BYTES]].concat());
+    }
+
+    #[test]
+    fn a_sync_of_some_blocks_leaves_the_others_to_chance() {
+        let mut file = FileImage::default();
+        file.write(1, 0, &[0; 2 * BLOCK_BYTES], || true);
+        file.sync(1, 0..u64::MAX);
+        file.write(2, 0, &[1; BLOCK_BYTES], || true);
+        file.write(3, BLOCK, &[2; BLOCK_BYTES], || true);
+        file.sync(3, 1..2);
+        let mut lost = false;
+        for seed in 0..50 {
+            let mut cut = file.clone();
+            cut.power_cut(&mut Prng::new(seed));
+            let bytes = filled(&cut);
+            assert!(bytes[BLOCK_BYTES..].iter().all(|b| *b == 2));
+            lost |= bytes[..BLOCK_BYTES].contains(&0);
+        }
+        assert!(lost, "block 0 was never synced");
     }
 
     #[test]
@@ -338,7 +358,7 @@ mod tests {
                         plain.resize(plain.len().max(end), 0);
                     }
                     2 => {
-                        file.sync(seq);
+                        file.sync(seq, 0..u64::MAX);
                         file.power_cut(&mut rng);
                     }
                     _ => {

@@ -8,6 +8,7 @@ use crate::io::sim::disk::Fault;
 use crate::io::sim::disk::file::Seq;
 use crate::io::sim::disk::tree::{NodeId, Tree};
 use rustix::io::Errno;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -21,9 +22,11 @@ pub(in crate::io::sim) enum Op {
         position: u64,
         data: Rc<SimBuffer>,
     },
+    /// Of the file's `blocks`: all of them, or those of one write that asked for it.
     Sync {
         node: NodeId,
         upto: Seq,
+        blocks: Range<u64>,
     },
     SetLen {
         node: NodeId,
@@ -149,8 +152,8 @@ impl Op {
                 let fits = fitting(tree, *node, *position, data, free)?;
                 write(tree, *node, *position, data, Landing::Front(fits), rng)
             }
-            Self::Sync { node, upto } => tree.file_mut(*node).map(|file| {
-                file.sync(*upto);
+            Self::Sync { node, upto, blocks } => tree.file_mut(*node).map(|file| {
+                file.sync(*upto, blocks.clone());
                 0
             }),
             Self::SetLen { node, len } => {
@@ -183,7 +186,9 @@ impl Op {
             } if errno == Errno::IO && rng.chance(1, 2) => {
                 write(tree, *node, *position, data, Landing::Torn, rng)?;
             }
-            Self::Sync { node, upto } => tree.file_mut(*node)?.forget(*upto),
+            Self::Sync { node, upto, blocks } => {
+                tree.file_mut(*node)?.forget(*upto, blocks.clone());
+            }
             Self::SyncDir { node, upto } => tree.forget_dir(*node, *upto),
             _ => {}
         }
