@@ -3,13 +3,18 @@
 use crate::io::Io;
 use crate::log::core::{Core, Cycle, Retiring};
 use crate::log::journal::entry::FileId;
-use crate::log::journal::files::{self, FIRST_ENTRY, JournalFile, write_shared};
+use crate::log::journal::files::{
+    self, FIRST_ENTRY, JournalFile, write_shared, write_shared_durably,
+};
 use crate::log::partition::Partition;
 use crate::log::segment::{LastBlock, Segment};
 use crate::log::tail::DirectWrite;
 use crate::log::take::{self, Plan};
-use crate::log::{LogError, paths, roll};
+use crate::log::{LogError, paths, roll, sync};
 use std::rc::Rc;
+
+/// Indexes so many entries behind are written when a journal file is full: a MiB of batches is soon walked over.
+const INDEX_ENTRIES_BEHIND: usize = 16;
 
 /// Runs until the log is stopped or has failed.
 pub(crate) async fn commit_loop<I: Io>(core: Rc<Core<I>>) {
@@ -46,7 +51,7 @@ fn journal_has_room<I: Io>(core: &Rc<Core<I>>) -> bool {
     carry_all(core, old);
     let indexed = Rc::clone(core);
     core.io
-        .spawn(async move { roll::write_indexes(&indexed).await });
+        .spawn(async move { roll::write_indexes_behind(&indexed, INDEX_ENTRIES_BEHIND).await });
     true
 }
 
@@ -87,7 +92,12 @@ fn launch<I: Io>(core: &Rc<Core<I>>, plan: Plan<I>) {
     let (core, cycle, position, entry) = (Rc::clone(core), plan.cycle, plan.position, plan.entry);
     core.io.clone().spawn(async move {
         let file = &cycle.file;
-        match write_shared::<I>(&file.file, entry, position).await {
+        let written = if cycle.durable {
+            write_shared_durably::<I>(&file.file, entry, position).await
+        } else {
+            write_shared::<I>(&file.file, entry, position).await
+        };
+        match written {
             Ok(()) => complete_one(&core, &cycle),
             Err(error) => core.fail(format!("write {}: {error}", file.path.display())),
         }
@@ -157,28 +167,42 @@ fn acknowledge<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
     assert!(cycle.sequence == core.written_bound.get());
     core.written_bound.set(cycle.sequence + 1);
     core.unwritten.set(core.unwritten.get() - cycle.bytes);
-    let mut unsynced = core.unsynced.borrow_mut();
-    if !unsynced
-        .files
-        .iter()
-        .any(|file| Rc::ptr_eq(file, &cycle.file))
-    {
-        unsynced.files.push(Rc::clone(&cycle.file));
+    // A durable entry makes its cycle durable only if all before it are: promises are kept in order.
+    let durable = cycle.durable && core.durable_bound.get() == cycle.sequence;
+    if durable {
+        core.durable_bound.set(cycle.sequence + 1);
+    } else {
+        note_unsynced(core, cycle);
     }
     for part in &cycle.parts {
         part.partition.advance_written(part.next_offset);
+        if durable {
+            part.partition.advance_synced(part.next_offset);
+        }
+        part.partition.progress.notify();
+        roll::close_when_written(core, &part.segment);
+    }
+    if durable {
+        sync::retire_if_free(core);
+    } else if cycle.wants_sync {
+        core.want_sync(cycle.sequence + 1);
+    }
+}
+
+/// What the next sync has to cover of `cycle`. A durable entry that came before its turn needs none of its own.
+fn note_unsynced<I: Io>(core: &Core<I>, cycle: &Cycle<I>) {
+    let mut unsynced = core.unsynced.borrow_mut();
+    let is_known = |file: &Rc<JournalFile<I>>| Rc::ptr_eq(file, &cycle.file);
+    if !cycle.durable && !unsynced.files.iter().any(is_known) {
+        unsynced.files.push(Rc::clone(&cycle.file));
+    }
+    for part in &cycle.parts {
         if !part.partition.unsynced.replace(true) {
             unsynced.partitions.push(Rc::clone(&part.partition));
         }
         if part.direct && !part.segment.touched.replace(true) {
             unsynced.segments.push(Rc::clone(&part.segment));
         }
-        part.partition.progress.notify();
-        roll::close_when_written(core, &part.segment);
-    }
-    drop(unsynced);
-    if cycle.wants_sync {
-        core.want_sync(cycle.sequence + 1);
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Cycle<I: Io> {
     pub(crate) file: Rc<JournalFile<I>>,
     pub(crate) bytes: usize,
     pub(crate) wants_sync: bool,
+    /// Its entry is all there is to it, and is durable once it is written: no sync has to follow.
+    pub(crate) durable: bool,
 }
 
 /// What a cycle promises of one segment.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 /// How many batch boundaries near the tail are kept to be found at once.
-const RECENT_MAX: usize = 1024;
+const RECENT_MAX: usize = 128;
 /// The leader epoch that a single node stamps.
 const LEADER_EPOCH: i32 = 0;
 const STAMP_BYTES: usize = 16;

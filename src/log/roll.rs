@@ -136,11 +136,17 @@ pub(crate) fn close_when_written<I: Io>(core: &Rc<Core<I>>, segment: &Rc<Segment
 
 /// Writes what every active segment's index has so far, so that the next start finds it instead of walking.
 pub(crate) async fn write_indexes<I: Io>(core: &Core<I>) {
+    write_indexes_behind(core, 1).await;
+}
+
+/// The same for those that are so many entries behind. An entry stands for 64 KiB of the walk, and writing it costs an
+/// open, a write and a close: with a thousand small partitions, that would be most of what a full journal costs.
+pub(crate) async fn write_indexes_behind<I: Io>(core: &Core<I>, entries_min: usize) {
     let partitions: Vec<_> = core.partitions.borrow().values().map(Rc::clone).collect();
     for partition in partitions {
         let segment = partition.active();
         let made = segment.file.borrow().is_some() && !partition.deleting.get();
-        if made && segment.end.get().pos > 0 {
+        if made && segment.index_entries_behind() >= entries_min {
             let _ = segment.write_index(&core.io, LastBlock::Written).await;
         }
     }

@@ -30,6 +30,10 @@ pub(crate) struct Segment<I: Io> {
     pub(crate) index: RefCell<Index>,
     /// Full index blocks that were handed to the disk.
     pub(crate) index_blocks: Cell<usize>,
+    /// How many of its entries the disk has.
+    index_entries: Cell<usize>,
+    /// The index's file, once a block was full: opening it for each block costs as much as writing it.
+    index_file: RefCell<Option<Rc<I::File>>>,
     /// Where the appended records end.
     pub(crate) end: Cell<End>,
     pub(crate) sealed: Cell<bool>,
@@ -75,6 +79,8 @@ impl<I: Io> Segment<I> {
             index: RefCell::new(index),
             // What recovery walked over is not in the file: the first write puts all of it there.
             index_blocks: Cell::new(0),
+            index_entries: Cell::new(0),
+            index_file: RefCell::new(None),
             end: Cell::new(end),
             sealed: Cell::new(false),
             first_append: Cell::new(None),
@@ -194,21 +200,41 @@ impl<I: Io> Segment<I> {
         if first == end {
             return Ok(());
         }
-        let path = paths::index(&self.dir, self.base);
-        let file = match io.open(&path, OpenMode::Existing).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                io.open(&path, OpenMode::CreateNew).await?
-            }
-            other => other?,
-        };
+        self.index_entries.set(self.index.borrow().entries().len());
+        let file = self.open_index(io).await?;
         for number in first..end {
             let mut block = io.buffer(BLOCK_BYTES);
             let sealed = last == LastBlock::Sealed && number + 1 == end;
             self.encode_index_block(number, sealed, block.as_mut());
             write_whole::<I>(&file, block, (number * BLOCK_BYTES) as u64).await?;
         }
-        file.close().await;
+        if last == LastBlock::Left {
+            // There will be more.
+            *self.index_file.borrow_mut() = Some(file);
+        } else if let Ok(file) = Rc::try_unwrap(file) {
+            file.close().await;
+        }
         Ok(())
+    }
+
+    /// How many of its index entries the disk does not have.
+    pub(crate) fn index_entries_behind(&self) -> usize {
+        let entries = self.index.borrow().entries().len();
+        entries.saturating_sub(self.index_entries.get())
+    }
+
+    async fn open_index(&self, io: &I) -> std::io::Result<Rc<I::File>> {
+        if let Some(file) = self.index_file.borrow_mut().take() {
+            return Ok(file);
+        }
+        let path = paths::index(&self.dir, self.base);
+        let opened = match io.open(&path, OpenMode::Existing).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                io.open(&path, OpenMode::CreateNew).await
+            }
+            other => other,
+        };
+        opened.map(Rc::new)
     }
 
     fn encode_index_block(&self, number: usize, sealed: bool, out: &mut [u8]) {

@@ -97,7 +97,7 @@ impl Done {
 }
 
 /// The retiring journal file is free once all partitions were carried out of it durably: it becomes the next spare.
-fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
+pub(crate) fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
     let durable = core.durable_bound.get();
     let mut retiring = core.journal.retiring.borrow_mut();
     let free = retiring

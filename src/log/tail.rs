@@ -7,7 +7,7 @@
 //! Sealed chunks are whole blocks and contiguous up to the open chunk, which starts on a block boundary. `promised_end`
 //! is how far journal entries (taken, maybe still in flight) cover the segment.
 
-use crate::base::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DIRECT_BYTES_MIN};
+use crate::base::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use crate::io::{AlignedBuffer, Io};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -51,6 +51,15 @@ pub(crate) struct DirectWrite<I: Io> {
     pub(crate) pos: u64,
     pub(crate) buffer: Rc<I::Buffer>,
     pub(crate) bytes: usize,
+}
+
+/// How a tail is to be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct How {
+    /// All that is not in the file is taken again, from the last block boundary on.
+    pub(crate) force: bool,
+    /// From this many pending bytes on, whole blocks go straight to the file.
+    pub(crate) direct_bytes_min: usize,
 }
 
 /// What one cycle takes of a tail. `direct` is contiguous and whole blocks; the inline bytes follow in the open chunk.
@@ -182,15 +191,15 @@ impl<I: Io> Tail<I> {
     }
 
     /// Whether a take now would send whole blocks to the file.
-    pub(crate) fn wants_direct(&self, force: bool) -> bool {
+    fn wants_direct(&self, how: How) -> bool {
         let whole = self.open_bytes() >= BLOCK;
         let pending = self.end() - self.promised_end;
-        self.new_chunks > 0 || (whole && (force || pending >= DIRECT_BYTES_MIN as u64))
+        self.new_chunks > 0 || (whole && (how.force || pending >= how.direct_bytes_min as u64))
     }
 
     /// The most inline bytes that a take may need.
-    pub(crate) fn inline_need(&self, force: bool) -> usize {
-        if self.wants_direct(force) || force {
+    pub(crate) fn inline_need(&self, how: How) -> usize {
+        if self.wants_direct(how) || how.force {
             self.open_bytes() % BLOCK
         } else {
             (self.end() - self.promised_end.min(self.end())) as usize
@@ -198,10 +207,10 @@ impl<I: Io> Tail<I> {
     }
 
     /// Takes everything pending: whole blocks into `writes` where that is worth it, the rest to be copied inline from
-    /// [`Tail::inline`]. With `force`, all that is not in the file is taken again from the last block boundary on.
-    pub(crate) fn take(&mut self, io: &I, force: bool, writes: &mut Vec<DirectWrite<I>>) -> Taken {
+    /// [`Tail::inline`].
+    pub(crate) fn take(&mut self, io: &I, how: How, writes: &mut Vec<DirectWrite<I>>) -> Taken {
         let start = self.promised_end.min(self.end());
-        let direct = self.wants_direct(force);
+        let direct = self.wants_direct(how);
         let mut taken = Taken {
             direct_pos: self.open_pos,
             direct_bytes: 0,
@@ -214,7 +223,7 @@ impl<I: Io> Tail<I> {
             self.seal_whole(io);
             self.take_new(&mut taken, writes);
         }
-        if direct || force {
+        if direct || how.force {
             taken.inline_pos = self.open_pos;
         }
         taken.inline_bytes = (self.end() - taken.inline_pos) as usize;

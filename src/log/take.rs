@@ -1,12 +1,13 @@
 //! What one commit cycle takes: walks the dirty partitions, fills the journal entry, collects the direct writes.
 
+use crate::base::limits::{BLOCK_BYTES, DIRECT_BYTES_MIN, LONE_DIRECT_BYTES_MIN};
 use crate::io::Io;
 use crate::log::core::{Core, Cycle, Part};
-use crate::log::journal::entry::{EntryHead, EntryWriter, Record};
+use crate::log::journal::entry::{EntryHead, EntryWriter, HEADER_BYTES, RECORD_BYTES, Record};
 use crate::log::journal::files::truncated;
 use crate::log::partition::Partition;
 use crate::log::segment::Segment;
-use crate::log::tail::DirectWrite;
+use crate::log::tail::{DirectWrite, How};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -23,6 +24,7 @@ pub(crate) struct Plan<I: Io> {
 
 /// What was gathered so far.
 struct Gathered<I: Io> {
+    direct_bytes_min: usize,
     parts: Vec<Part<I>>,
     directs: Vec<SegmentWrite<I>>,
     scratch: Vec<DirectWrite<I>>,
@@ -33,8 +35,10 @@ struct Gathered<I: Io> {
 
 /// Takes what is pending. `None`: nothing can be taken now.
 pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
-    let mut buffer = core.io.buffer(core.options.entry_bytes_max());
+    let direct_bytes_min = direct_bytes_min(core);
+    let mut buffer = core.io.buffer(entry_bytes_needed(core, direct_bytes_min));
     let mut gathered = Gathered {
+        direct_bytes_min,
         parts: Vec::new(),
         directs: Vec::new(),
         scratch: Vec::new(),
@@ -84,6 +88,7 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
         file,
         bytes: gathered.bytes,
         wants_sync: gathered.wants_sync,
+        durable: gathered.wants_sync && gathered.directs.is_empty(),
     });
     let entry = Rc::new(truncated(buffer, bytes));
     Some(Plan {
@@ -92,6 +97,50 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
         position,
         directs: gathered.directs,
     })
+}
+
+/// See the limits. A lone producer's bytes go inline where an entry has room for them.
+fn direct_bytes_min<I: Io>(core: &Core<I>) -> usize {
+    let is_lone = core.cycles.borrow().is_empty() && core.pending.get() < LONE_DIRECT_BYTES_MIN;
+    let fits = core.options.entry_bytes_max() > LONE_DIRECT_BYTES_MIN + 2 * BLOCK_BYTES;
+    if is_lone && fits {
+        LONE_DIRECT_BYTES_MIN
+    } else {
+        DIRECT_BYTES_MIN
+    }
+}
+
+/// The size of an entry that holds what is pending, within the limit. Not always the limit: memory of a MiB comes from
+/// the kernel, which zeroes it, and a small entry is some KiB.
+fn entry_bytes_needed<I: Io>(core: &Core<I>, direct_bytes_min: usize) -> usize {
+    let bytes_max = core.options.entry_bytes_max();
+    let mut bytes = HEADER_BYTES;
+    for partition in &*core.dirty.borrow() {
+        bytes += entry_share(partition, direct_bytes_min);
+        if bytes >= bytes_max {
+            return bytes_max;
+        }
+    }
+    bytes.next_multiple_of(BLOCK_BYTES).min(bytes_max)
+}
+
+/// What one partition may put into an entry.
+fn entry_share<I: Io>(partition: &Partition<I>, direct_bytes_min: usize) -> usize {
+    if partition.deleting.get() {
+        return RECORD_BYTES;
+    }
+    let how = how_to_take(partition, direct_bytes_min);
+    let share = |segment: &Segment<I>| RECORD_BYTES + segment.tail.borrow().inline_need(how);
+    let sealing = partition.sealing.borrow();
+    let sealed: usize = sealing.iter().map(|segment| share(segment)).sum();
+    sealed + share(&partition.active())
+}
+
+fn how_to_take<I: Io>(partition: &Partition<I>, direct_bytes_min: usize) -> How {
+    How {
+        force: partition.carry.get() || partition.announce.get(),
+        direct_bytes_min,
+    }
 }
 
 /// Visits each dirty partition once; those that could not be taken whole stay in the list.
@@ -119,19 +168,19 @@ fn take_partition<I: Io>(
     if partition.deleting.get() {
         return take_delete(partition, writer, gathered);
     }
-    let force = partition.carry.get() || partition.announce.get();
+    let how = how_to_take(partition, gathered.direct_bytes_min);
     loop {
         let Some(segment) = partition.sealing.borrow().front().map(Rc::clone) else {
             break;
         };
-        if !take_segment(core, partition, &segment, force, writer, gathered) {
+        if !take_segment(core, partition, &segment, how, writer, gathered) {
             return false;
         }
         partition.sealing.borrow_mut().pop_front();
     }
     let active = partition.active();
     let pending = active.tail.borrow().is_pending();
-    if (pending || force) && !take_segment(core, partition, &active, force, writer, gathered) {
+    if (pending || how.force) && !take_segment(core, partition, &active, how, writer, gathered) {
         return false;
     }
     gathered.bytes += partition.pending_bytes.replace(0);
@@ -145,7 +194,7 @@ fn take_segment<I: Io>(
     core: &Core<I>,
     partition: &Rc<Partition<I>>,
     segment: &Rc<Segment<I>>,
-    force: bool,
+    how: How,
     writer: &mut EntryWriter<'_>,
     gathered: &mut Gathered<I>,
 ) -> bool {
@@ -155,11 +204,11 @@ fn take_segment<I: Io>(
     let mut tail = segment.tail.borrow_mut();
     let fits = writer
         .room()
-        .is_some_and(|room| tail.inline_need(force) <= room);
+        .is_some_and(|room| tail.inline_need(how) <= room);
     if !fits {
         return false;
     }
-    let taken = tail.take(&core.io, force, &mut gathered.scratch);
+    let taken = tail.take(&core.io, how, &mut gathered.scratch);
     let end = segment.end.get();
     let record = Record {
         key: partition.key,

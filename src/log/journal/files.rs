@@ -111,14 +111,26 @@ pub(crate) async fn write_shared<I: Io>(
     pos: u64,
 ) -> std::io::Result<()> {
     let wanted = (*buffer).as_ref().len();
-    let written = file.write_at(buffer, pos).await?;
+    whole(wanted, file.write_at(buffer, pos).await?, pos)
+}
+
+/// Writes a shared buffer so that it is durable when this returns; a short write is an error.
+pub(crate) async fn write_shared_durably<I: Io>(
+    file: &I::File,
+    buffer: Rc<I::Buffer>,
+    pos: u64,
+) -> std::io::Result<()> {
+    let wanted = (*buffer).as_ref().len();
+    whole(wanted, file.write_durable_at(buffer, pos).await?, pos)
+}
+
+fn whole(wanted: usize, written: usize, pos: u64) -> std::io::Result<()> {
     if written == wanted {
-        Ok(())
-    } else {
-        Err(std::io::Error::other(format!(
-            "short write: {written} of {wanted} bytes at {pos}"
-        )))
+        return Ok(());
     }
+    Err(std::io::Error::other(format!(
+        "short write: {written} of {wanted} bytes at {pos}"
+    )))
 }
 
 fn temporary_path(dir: &Path, number: u64) -> PathBuf {
