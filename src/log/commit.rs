@@ -93,6 +93,7 @@ fn launch<I: Io>(core: &Rc<Core<I>>, plan: Plan<I>) {
     core.io.clone().spawn(async move {
         let file = &cycle.file;
         let written = if cycle.durable {
+            core.meter.count(|stats| stats.journal_flushes += 1);
             write_shared_durably::<I>(&file.file, entry, position).await
         } else {
             write_shared::<I>(&file.file, entry, position).await

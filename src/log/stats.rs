@@ -20,7 +20,7 @@ pub struct Stats {
     pub direct_bytes: u64,
     /// Sync rounds that ended well.
     pub sync_rounds: u64,
-    /// Flushes of journal files in them.
+    /// Flushes of journal files, in them or as part of the write of a durable entry.
     pub journal_flushes: u64,
     /// Flushes of segment files in them.
     pub segment_flushes: u64,
