@@ -73,7 +73,7 @@ table! {
         WaitForCommit "wait_for_commit"
             "From the oldest append that no commit cycle had taken to the cycle that took it; once per cycle.",
         Write "write"
-            "From the launch of a commit cycle's writes to its acknowledgement, behind all earlier cycles.",
+            "From the launch of a commit cycle's writes to its acknowledgement, behind all earlier cycles. The flush of a small synced cycle is part of its one write.",
         Sync "sync"
             "One sync round: all files written since the last one made durable.",
         Reply "reply"
