@@ -25,9 +25,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Threads of a core that may block. They read cold pages and change names: two keep one slow removal from holding up
+/// Threads of a core that may block. They read cold pages and change names: several keep one slow removal from holding up
 /// the readers.
-const BLOCKING_THREADS: usize = 2;
+const BLOCKING_THREADS: usize = 4;
 /// Entries of each of a core's submission queues.
 const RING_ENTRIES: usize = 256;
 /// How long runnable tasks may keep completions waiting, unless bytes arrive for a reader that waits: that ends their

@@ -110,12 +110,18 @@ impl UringWriter {
         }
     }
 
-    async fn warm(&self, source: &UringSource, from: u64, to: u64, end: u64) -> Result<()> {
-        let source = source.clone();
-        let ahead = end.min(to.saturating_add(SLICE_BYTES));
-        self.core
-            .blocking(move || source.warm(from, to, ahead))
-            .await
+    /// Waits until `from..to` is in the page cache, and has what comes behind it brought there meanwhile: who reads what
+    /// is cold is behind, and asks for that next.
+    async fn warm(&self, source: &UringSource, from: u64, to: u64) -> Result<()> {
+        let now = source.clone();
+        self.core.blocking(move || now.warm(from, to)).await?;
+        let (core, next) = (Rc::clone(&self.core), source.clone());
+        let ahead = to.saturating_add(SLICE_BYTES);
+        self.core.spawn(async move {
+            // An error shows when the span is sent.
+            let _ = core.blocking(move || next.warm(to, ahead)).await;
+        });
+        Ok(())
     }
 }
 
@@ -157,17 +163,23 @@ impl Writer for UringWriter {
         let end = position
             .checked_add(bytes)
             .ok_or_else(|| Error::from(ErrorKind::InvalidInput))?;
-        let mut at = position;
+        let (mut at, mut to) = (position, position);
         while at < end {
-            let to = end.min(at.saturating_add(SLICE_BYTES));
-            if !source.is_warm(at, to) {
-                self.warm(source, at, to, end).await?;
+            if at == to {
+                to = end.min(at.saturating_add(SLICE_BYTES));
+                if !source.is_warm(at, to) {
+                    self.warm(source, at, to).await?;
+                }
             }
             let sent = self.send_span(source, at, to)?.unwrap_or(0) as u64;
             at += sent;
             if at < to {
                 // Less than asked: the socket is full.
-                at += self.send_copy(source, at, to).await? as u64;
+                let copied = self.send_copy(source, at, to).await? as u64;
+                at += copied;
+                if copied == 0 {
+                    to = at;
+                }
             }
             glommio::yield_if_needed().await;
         }
