@@ -134,6 +134,12 @@ pub struct Interval {
     pub bytes: u64,
     /// Response times in nanoseconds of the requests that were answered in it.
     pub response: Histogram<u64>,
+    /// Service times of the same requests, nanoseconds.
+    pub service: Histogram<u64>,
+    /// How long after they were due the same requests were sent, nanoseconds.
+    pub delay: Histogram<u64>,
+    /// Of the batches that reached the consumer in it, nanoseconds since they were due. Empty where none is watched.
+    pub end_to_end: Histogram<u64>,
 }
 
 /// What the broker's process used between two looks at /proc.

@@ -73,6 +73,24 @@ struct Slice {
     messages: u64,
     bytes: u64,
     response: Histogram<u64>,
+    service: Histogram<u64>,
+    delay: Histogram<u64>,
+    end_to_end: Histogram<u64>,
+}
+
+impl Slice {
+    /// Costs address space more than memory: pages of a histogram that no time falls into stay untouched. So slices are
+    /// made one by one and never cloned before they are full.
+    fn empty() -> Self {
+        Self {
+            messages: 0,
+            bytes: 0,
+            response: histogram(),
+            service: histogram(),
+            delay: histogram(),
+            end_to_end: histogram(),
+        }
+    }
 }
 
 impl Tally {
@@ -82,11 +100,6 @@ impl Tally {
         let slices = match has_slices {
             true => window.duration().as_nanos().div_ceil(slice.as_nanos()) as usize,
             false => 0,
-        };
-        let empty = Slice {
-            messages: 0,
-            bytes: 0,
-            response: histogram(),
         };
         Self {
             window,
@@ -99,22 +112,26 @@ impl Tally {
             end_to_end: histogram(),
             last: Monotonic(0),
             slice,
-            slices: vec![empty; slices],
+            slices: (0..slices).map(|_| Slice::empty()).collect(),
         }
     }
 
     /// Takes in a request. Its times count if it was due in the window, its messages if they came in it.
     pub fn record(&mut self, request: Answered, messages: u64, bytes: u64) {
         let response_ns = nanos(request.done, request.due);
+        let service_ns = nanos(request.done, request.sent);
         if self.window.holds(request.due) {
             self.requests += 1;
             self.response.saturating_record(response_ns);
-            self.service
-                .saturating_record(nanos(request.done, request.sent));
+            self.service.saturating_record(service_ns);
         }
         self.last = self.last.max(request.done);
         if let Some(slice) = self.count(request.done, messages, bytes) {
             slice.response.saturating_record(response_ns);
+            slice.service.saturating_record(service_ns);
+            slice
+                .delay
+                .saturating_record(nanos(request.sent, request.due));
         }
     }
 
@@ -125,11 +142,14 @@ impl Tally {
 
     /// Takes in messages that reached the consumer at `at`, and were due at `due`.
     pub fn deliver(&mut self, due: Monotonic, at: Monotonic, messages: u64, bytes: u64) {
+        let end_to_end_ns = nanos(at, due);
         if self.window.holds(due) {
-            self.end_to_end.saturating_record(nanos(at, due));
+            self.end_to_end.saturating_record(end_to_end_ns);
         }
         self.last = self.last.max(at);
-        self.count(at, messages, bytes);
+        if let Some(slice) = self.count(at, messages, bytes) {
+            slice.end_to_end.saturating_record(end_to_end_ns);
+        }
     }
 
     /// A request that was due and is given up at `now`: it took at least so long.
@@ -172,8 +192,14 @@ impl Tally {
         for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
             mine.messages += theirs.messages;
             mine.bytes += theirs.bytes;
-            let added = mine.response.add(&theirs.response);
-            added.expect("made with equal bounds");
+            for (mine, theirs) in [
+                (&mut mine.response, &theirs.response),
+                (&mut mine.service, &theirs.service),
+                (&mut mine.delay, &theirs.delay),
+                (&mut mine.end_to_end, &theirs.end_to_end),
+            ] {
+                mine.add(theirs).expect("made with equal bounds");
+            }
         }
     }
 
@@ -189,6 +215,9 @@ impl Tally {
                 messages: slice.messages,
                 bytes: slice.bytes,
                 response: slice.response.clone(),
+                service: slice.service.clone(),
+                delay: slice.delay.clone(),
+                end_to_end: slice.end_to_end.clone(),
             })
             .collect()
     }
@@ -252,6 +281,23 @@ mod tests {
         assert!((intervals[3].seconds - 0.05).abs() < 1e-9);
         let sum: u64 = intervals.iter().map(|i| i.response.len()).sum();
         assert_eq!(sum, tally.requests);
+    }
+
+    #[test]
+    fn a_slice_tells_waiting_to_be_sent_from_waiting_for_the_broker() {
+        let mut tally = tally();
+        tally.record(request(1_000, 1_020, 1_030), 1, 10);
+        tally.deliver(at(1_000), at(1_040), 1, 10);
+        let slice = &tally.intervals()[0];
+        for (histogram, ms) in [
+            (&slice.response, 30),
+            (&slice.service, 10),
+            (&slice.delay, 20),
+            (&slice.end_to_end, 40),
+        ] {
+            assert!(histogram.equivalent(histogram.max(), ms * MS), "{ms}");
+            assert_eq!(histogram.len(), 1);
+        }
     }
 
     #[test]
