@@ -23,6 +23,7 @@ pub mod broker;
 pub mod load;
 pub mod machine;
 pub mod outcome;
+pub mod output;
 pub mod placement;
 pub mod probe;
 pub mod process;
