@@ -175,16 +175,26 @@ impl KeySource {
 
 /// Hands out values.
 enum Values {
-    Random { prng: Prng, value: Vec<u8> },
-    Lines { text: Vec<u8>, at: usize },
+    Random {
+        prng: Prng,
+        value: Vec<u8>,
+        /// Of `value`; what is behind them stays zero.
+        random_bytes: usize,
+    },
+    Lines {
+        text: Vec<u8>,
+        at: usize,
+    },
 }
 
 impl Values {
     fn open(settings: &Settings) -> Result<Self, BatchesError> {
         match &settings.payload {
-            Payload::Random { seed } => Ok(Self::Random {
+            Payload::Random { seed, random_share } => Ok(Self::Random {
                 prng: Prng::new(*seed),
                 value: vec![0; settings.message_bytes],
+                random_bytes: (settings.message_bytes as f64 * random_share.clamp(0.0, 1.0))
+                    as usize,
             }),
             Payload::Lines(path) => {
                 let text = read_some(path).map_err(|cause| BatchesError::Lines {
@@ -201,8 +211,12 @@ impl Values {
 
     fn next(&mut self) -> &[u8] {
         match self {
-            Self::Random { prng, value } => {
-                for piece in value.chunks_mut(8) {
+            Self::Random {
+                prng,
+                value,
+                random_bytes,
+            } => {
+                for piece in value[..*random_bytes].chunks_mut(8) {
                     piece.copy_from_slice(&prng.next_u64().to_le_bytes()[..piece.len()]);
                 }
                 value
@@ -247,6 +261,21 @@ mod tests {
             batch_messages: 5,
             ..Settings::default()
         }
+    }
+
+    #[test]
+    fn values_are_random_as_far_as_is_asked() {
+        let half = Settings {
+            payload: Payload::Random {
+                seed: 1,
+                random_share: 0.5,
+            },
+            ..settings()
+        };
+        let mut values = Values::open(&half).expect("no file");
+        let first = values.next().to_vec();
+        assert_eq!(first[10..], [0; 10]);
+        assert_ne!(first[..10], values.next()[..10]);
     }
 
     #[test]

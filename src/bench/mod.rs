@@ -29,6 +29,7 @@ pub mod probe;
 pub mod process;
 pub mod schedule;
 pub mod settings;
+pub mod workload_file;
 
 pub use outcome::Report;
 pub use settings::Settings;

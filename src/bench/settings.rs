@@ -48,12 +48,14 @@ pub enum Keys {
 }
 
 /// The values of records.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Payload {
-    /// Random bytes, which do not compress, the same in every run of the same seed.
+    /// Random bytes, which do not compress, or as many of them as wanted; the same in every run of the same seed.
     Random {
         /// Of the generator.
         seed: u64,
+        /// How much of each value is random, from its begin; the rest is zeros, which compress. From 0 to 1.
+        random_share: f64,
     },
     /// The lines of a file in turn, whatever their length; `message_bytes` is their mean.
     Lines(PathBuf),
@@ -117,7 +119,10 @@ impl Default for Settings {
             in_flight: 1,
             ack: AckLevel::Written,
             keys: Keys::None,
-            payload: Payload::Random { seed: 7_420 },
+            payload: Payload::Random {
+                seed: 7_420,
+                random_share: 1.0,
+            },
             rate: Rate::Max,
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(5),

@@ -148,7 +148,9 @@ fn keys(keys: Keys) -> Value {
 
 fn payload(payload: &Payload) -> Value {
     match payload {
-        Payload::Random { seed } => json!({"kind": "random", "seed": seed}),
+        Payload::Random { seed, random_share } => {
+            json!({"kind": "random", "seed": seed, "random_share": random_share})
+        }
         Payload::Lines(path) => json!({"kind": "lines", "file": path.to_string_lossy()}),
     }
 }
