@@ -20,15 +20,22 @@
 
 pub mod batches;
 pub mod broker;
+pub mod figures;
 pub mod load;
+pub mod look;
 pub mod machine;
 pub mod outcome;
 pub mod output;
 pub mod placement;
 pub mod probe;
 pub mod process;
+pub mod row;
+pub mod run;
+mod scene;
 pub mod schedule;
+pub mod search;
 pub mod settings;
+pub mod suite;
 pub mod workload_file;
 
 pub use outcome::Report;

@@ -168,6 +168,8 @@ pub struct CoreStages {
     pub core: u16,
     /// Name and nanoseconds of each stage: the difference between the begin and the end of what counts.
     pub stages: Vec<(String, Histogram<u64>)>,
+    /// Name and growth of each count, in the same time.
+    pub counters: Vec<(String, u64)>,
 }
 
 impl Row {

@@ -46,17 +46,14 @@ use thiserror::Error;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Memory for direct I/O, which the load does not do.
 const MEMORY_BYTES: usize = 1 << 20;
-/// How long an idle core of the load looks for work before it sleeps, where its CPU is its own: its own waking up must
-/// not be taken for the broker's time.
-const SPIN: Duration = Duration::from_millis(100);
 
 /// What the load shall do.
 #[derive(Clone, Debug)]
 pub struct Orders {
     /// CPUs of the load's cores; `None`: not pinned.
     pub cpus: Vec<Option<usize>>,
-    /// Whether those CPUs are the load's alone, so that it may look for work without sleeping.
-    pub spin: bool,
+    /// Whether those CPUs are the load's alone, so that it may stay awake.
+    pub stay_awake: bool,
     /// A connection each.
     pub jobs: Vec<Job>,
     /// What producers send, in turn.
@@ -269,7 +266,6 @@ pub fn run(orders: Orders, shared: &Arc<Shared>) -> Result<Tally, LoadError> {
         cpus: orders.cpus.clone(),
         memory_bytes: MEMORY_BYTES,
         name: "load".to_owned(),
-        spin: orders.spin.then_some(SPIN),
         ..uring::Options::default()
     };
     let producers = orders.jobs.iter().filter(|job| job.task == Task::Produce);

@@ -101,7 +101,8 @@ pub(super) fn start(shift: Rc<Shift>, link: Link) -> Rc<Lane> {
 /// What a connection sends next, and to where.
 struct Supply {
     keys: Vec<PartitionKey>,
-    batches: Vec<Batch>,
+    /// The same memory for all connections of a core, so that it stays in the cache; a copy where the time is written in.
+    batches: Rc<Vec<Batch>>,
     next: usize,
     left: u64,
     is_stamped: bool,
@@ -115,7 +116,7 @@ impl Supply {
         };
         Self {
             keys,
-            batches: shift.orders.batches.clone(),
+            batches: Rc::clone(&shift.batches),
             next: 0,
             left,
             is_stamped: shift.orders.stamped,
@@ -131,11 +132,10 @@ impl Supply {
         let index = self.next % self.batches.len();
         self.next = self.next.wrapping_add(1);
         self.left -= 1;
-        let batch = &mut self.batches[index];
         if self.is_stamped {
-            batch.stamp(due);
+            Rc::make_mut(&mut self.batches)[index].stamp(due);
         }
-        (key, batch)
+        (key, &self.batches[index])
     }
 }
 

@@ -1,9 +1,10 @@
 //! One core's part of a load: connects, begins with the others, and ends when its tasks have.
 
-use super::pace::pace;
+use super::pace::{pace, stay_awake};
 use super::produce::Lane;
 use super::{Event, Goal, Job, LoadError, Orders, PATIENCE, Shared, Tally, Task, Window};
 use super::{idle, produce, read, tail};
+use crate::bench::batches::Batch;
 use crate::bench::schedule::Schedule;
 use crate::client::driver::{Receiver, Sender, connect};
 use crate::io::uring::Uring;
@@ -29,6 +30,7 @@ pub(super) struct Shift {
     pub(super) begin: Monotonic,
     pub(super) window: Window,
     pub(super) tally: RefCell<Tally>,
+    pub(super) batches: Rc<Vec<Batch>>,
     /// No more requests shall be made.
     pub(super) is_over: Cell<bool>,
     failure: RefCell<Option<LoadError>>,
@@ -64,6 +66,9 @@ async fn attempt(
     let links = connect_all(io, orders, shared).await?;
     let begin = begin(io, orders, shared).await?;
     let shift = Shift::new(io, orders, shared, begin);
+    if orders.stay_awake {
+        io.spawn(stay_awake(io.clone()));
+    }
     Rc::clone(&shift).start(links);
     if io.core().0 == 0 && matches!(orders.goal, Goal::Time { .. }) {
         io.spawn(announce(Rc::clone(&shift)));
@@ -152,6 +157,7 @@ impl Shift {
             begin,
             window,
             tally: RefCell::new(Tally::new(window, is_timed)),
+            batches: Rc::new(orders.batches.clone()),
             is_over: Cell::new(false),
             failure: RefCell::default(),
             left: Cell::new(0),

@@ -249,5 +249,6 @@ fn stages(core: u16, prng: &mut Prng) -> CoreStages {
             stage("sync", 90_000, prng),
             stage("reply", 7_000, prng),
         ],
+        counters: vec![("cycles".to_owned(), 500)],
     }
 }
