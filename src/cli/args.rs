@@ -1,5 +1,6 @@
 //! The command line as data: nouns, verbs, flags. What a flag means in the broker is not decided here.
 
+use crate::cli::bench::BenchArgs;
 use crate::cli::consume::ConsumeArgs;
 use crate::cli::demo::DemoArgs;
 use crate::cli::exit::exit_help;
@@ -46,6 +47,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show what the broker does here: ingest log lines, read them back, compare, measure, and clean up
     Demo(DemoArgs),
+    /// Measure a broker: throughput, honest percentiles, what it costs, beside what the machine can do
+    Bench(Box<BenchArgs>),
     /// Make, list, describe and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),

@@ -15,6 +15,7 @@
 //! - A failure is one line, `error: cause; remedy`, and an exit code from the table in `exit`.
 
 pub mod args;
+pub mod bench;
 pub mod broker;
 pub mod consume;
 pub mod demo;
@@ -73,6 +74,8 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Serve(args) => serve::run(args),
         Command::Demo(flags) => demo::run(flags, args.output),
+        // Never by the environment's word: a load is nothing to send somewhere by accident.
+        Command::Bench(flags) => bench::run(flags, args.server.as_ref(), args.output),
         Command::Stages => stages::run(&server(args)?, args.output),
         Command::Version => version(args),
     }
