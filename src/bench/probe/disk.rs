@@ -20,6 +20,8 @@ const QUEUE_WRITES: usize = 4;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Below this a fill would be over before it is measured.
 const FILE_BYTES_MIN: u64 = 64 << 20;
+/// Times above this count as this: a minute.
+const WRITE_NS_MAX: u64 = 60_000_000_000;
 /// Of the file, what is brought into the page cache to be sent.
 const CACHED_BYTES: u64 = 64 << 20;
 const _: () = assert!(CACHED_BYTES <= FILE_BYTES_MIN);
@@ -138,7 +140,8 @@ impl Disk {
     pub(super) fn durable(&self, time: Duration) -> Result<Durable> {
         let mut memory = Vec::new();
         let buffer = aligned(&mut memory, BLOCK_BYTES);
-        let mut times_ns = Histogram::<u64>::new(3).map_err(Error::other)?;
+        let bounds = Histogram::<u64>::new_with_bounds(1, WRITE_NS_MAX, 3);
+        let mut times_ns = bounds.map_err(Error::other)?;
         let begun = Instant::now();
         let mut position = 0;
         while begun.elapsed() < time || times_ns.is_empty() {
