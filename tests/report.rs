@@ -5,6 +5,7 @@
 //! tool cannot be had, the test says which, and passes: the formats are also held by the tests beside their writers.
 
 use millrace::{base, bench};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -22,6 +23,11 @@ const BROWSERS: [&str; 4] = [
     "google-chrome",
     "google-chrome-stable",
 ];
+
+/// Past the capture of the test runner, which shows nothing of a test that passes.
+fn skip(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
 
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -104,7 +110,7 @@ fn script(name: &str) -> PathBuf {
 fn a_browser_shows_the_page_and_its_curves() {
     let (browser, tools) = match browser_tools() {
         Ok(found) => found,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return skip(&reason),
     };
     let report = synthetic::report();
     let dir = scratch("report");
@@ -123,7 +129,7 @@ fn a_browser_shows_the_page_and_its_curves() {
 fn another_reader_of_histograms_agrees() {
     let tools = match python_tools() {
         Ok(found) => found,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return skip(&reason),
     };
     let report = synthetic::report();
     let dir = scratch("report-logs");
