@@ -9,13 +9,13 @@
 //! that code costs. So a durable write here is one `pwrite` and one `fdatasync`, with no ring and no executor between.
 //!
 //! Invariants:
-//! - The file has no name from its first moment: nothing is left behind, not even by kill -9.
+//! - The file loses its name before a byte is written: nothing is left behind, and after a kill -9 at worst an empty file.
 //! - What is reported was counted to its end: a write is complete, and a byte was received.
 //!
 //! Decided: the disk's figures do not flush after the sequential writes, as the ack level `written` does not; the
 //! durable writes go over blocks that were written and synced before, as the journal's do. Appending is told apart
 //! because a file system has its own work with new blocks: on ext4 it converts extents, and sequential writes reach little
-//! more than half (2.5-2.9 against 4.1-5.2 GB/s on a virtual disk). Held against fio on that machine: durable 4 KiB 10.0 k/s by
+//! more than half (2.5-2.9 against 4.1-5.2 GB/s on a virtual disk). Held against fio there: durable 4 KiB 10.0 k/s by
 //! both; sequential 3.6 GB/s by fio from one thread through io_uring.
 
 mod disk;
