@@ -48,6 +48,7 @@ fn transfer(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut outgoing = TcpStream::connect(listener.local_addr()?)?;
     let (incoming, _) = listener.accept()?;
+    spare_pacing(&outgoing);
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || -> Result<()> {
             pin(cpus.map(|[sender, _]| sender));
@@ -66,6 +67,12 @@ fn transfer(
         sender.join().map_err(panicked)??;
         receiver.join().map_err(panicked)?
     })
+}
+
+/// Where the machine's default is BBR, its pacing is the limit and not the machine: 1.7 GB/s were found where the broker
+/// sends 7.4. Reno is in every kernel and open to everybody.
+fn spare_pacing(stream: &TcpStream) {
+    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
 }
 
 fn receive(mut stream: TcpStream) -> Result<f64> {
