@@ -31,6 +31,8 @@ pub const UNSENT: &str = "requests never sent";
 pub const FLUSHES_PER_CYCLE: &str = "flushes per commit cycle";
 /// See [`FLUSHES_PER_CYCLE`].
 pub const PARTITIONS_PER_CYCLE: &str = "partitions per commit cycle";
+/// Flushes (fdatasync) per partition that a commit cycle took: 1 where each partition is flushed for itself.
+pub const FLUSHES_PER_PARTITION: &str = "flushes per partition of a cycle";
 /// Flushes (fdatasync) a second.
 pub const FLUSHES: &str = "flushes";
 
@@ -155,6 +157,7 @@ fn flushes(outcome: &Outcome) -> Vec<Figure> {
         Figure::new(FLUSHES, flushes / outcome.seconds, "1/s"),
         Figure::new(FLUSHES_PER_CYCLE, flushes / cycles, "x"),
         Figure::new(PARTITIONS_PER_CYCLE, partitions / cycles, "x"),
+        Figure::new(FLUSHES_PER_PARTITION, flushes / partitions, "x"),
     ]
 }
 
@@ -260,6 +263,7 @@ mod tests {
             (Counter::Cycles, 10),
             (Counter::JournalFlushes, 6),
             (Counter::SegmentFlushes, 4),
+            (Counter::CyclePartitions, 100),
         ];
         let counters = counters.map(|(counter, count)| (counter.name().to_owned(), count));
         let core = |core| CoreStages {
@@ -277,6 +281,7 @@ mod tests {
         };
         let figures = figures(&settings, &outcome, None);
         assert!((value(&figures, FLUSHES_PER_CYCLE) - 1.0).abs() < 1e-9);
+        assert!((value(&figures, FLUSHES_PER_PARTITION) - 0.1).abs() < 1e-9);
         assert!((value(&figures, FLUSHES) - 10.0).abs() < 1e-9);
     }
 

@@ -185,7 +185,7 @@ impl Session<'_> {
             }
         }
         let broker = measured
-            .last()
+            .first()
             .expect("at least one workload")
             .broker
             .clone();
