@@ -13,6 +13,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 const BLOCK: usize = BLOCK_BYTES;
+/// A chunk that fills within so many cycles fills fast.
+const FAST_TAKES_MAX: u32 = 8;
+/// The largest chunk of a partition whose chunks fill slowly.
+const SLOW_CHUNK_BYTES_MAX: usize = 64 << 10;
+const _: () =
+    assert!(CHUNK_BYTES_MIN <= SLOW_CHUNK_BYTES_MAX && SLOW_CHUNK_BYTES_MAX <= CHUNK_BYTES_MAX);
 
 /// Where a sealed chunk is on its way to the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +49,8 @@ pub(crate) struct Tail<I: Io> {
     open_pos: u64,
     promised_end: u64,
     chunk_bytes: usize,
+    /// How often something was taken of the open chunk: whether it fills fast.
+    takes: u32,
     new_chunks: usize,
 }
 
@@ -82,6 +90,7 @@ impl<I: Io> Tail<I> {
             open_pos: pos,
             promised_end: pos,
             chunk_bytes: CHUNK_BYTES_MIN,
+            takes: 0,
             new_chunks: 0,
         }
     }
@@ -122,8 +131,9 @@ impl<I: Io> Tail<I> {
                 .as_ref()
                 .is_some_and(|open| open.bytes == open.capacity)
             {
+                let takes = self.takes;
                 self.seal_whole(io);
-                self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+                self.adapt_to_rate(takes);
             }
             let capacity = self.chunk_bytes;
             let open = self.open.get_or_insert_with(|| Open {
@@ -137,6 +147,17 @@ impl<I: Io> Tail<I> {
             open.bytes += count;
             bytes = later;
         }
+    }
+
+    /// A chunk is full. One that filled within a few cycles is followed by a larger one; one that took many need not be
+    /// large: a thousand slow partitions with a MiB each would hold a GiB for nothing.
+    fn adapt_to_rate(&mut self, takes: u32) {
+        let fast = takes <= FAST_TAKES_MAX || self.chunk_bytes < SLOW_CHUNK_BYTES_MAX;
+        self.chunk_bytes = if fast {
+            (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX)
+        } else {
+            (self.chunk_bytes / 2).max(SLOW_CHUNK_BYTES_MAX)
+        };
     }
 
     /// Seals the whole blocks of the open chunk; what is left of it starts a new one.
@@ -173,6 +194,7 @@ impl<I: Io> Tail<I> {
             state: State::New,
         });
         self.new_chunks += 1;
+        self.takes = 0;
         self.open_pos += bytes as u64;
     }
 
@@ -228,6 +250,7 @@ impl<I: Io> Tail<I> {
         }
         taken.inline_bytes = (self.end() - taken.inline_pos) as usize;
         self.promised_end = self.end();
+        self.takes = self.takes.saturating_add(1);
         taken
     }
 
