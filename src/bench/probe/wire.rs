@@ -6,8 +6,9 @@ use std::io::{Error, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Of one `write`, `sendfile` and `read`: large enough that the calls themselves do not count.
-const PIECE_BYTES: usize = 256 << 10;
+/// Of one `write`, `sendfile` and `read`: large enough that neither the calls nor waking the other end count: with 256 KiB
+/// 3.7 GB/s were copied, with this 5.4 (by looking again instead of sleeping no more).
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The first two CPUs that this process may use, if there are two.
 pub(super) fn two_cpus() -> Option<[usize; 2]> {

@@ -56,7 +56,7 @@ fn one_core(core: &CoreStages, scale: Scale) -> String {
     let stages = core.stages.iter().enumerate();
     for (index, (name, times)) in stages.filter(|(_, (_, times))| !times.is_empty()) {
         let colour = index % COLOURS;
-        let name = escape(name);
+        let name = escape(&name.replace('_', " "));
         let share = total_ms(times) / whole_ms * 100.0;
         let share_text = number(share);
         let _ = write!(
