@@ -6,6 +6,8 @@ use crate::bench::probe::Probe;
 use crate::bench::settings::{Kind, Settings};
 use hdrhistogram::Histogram;
 
+/// The highest rate that kept the response time asked for.
+pub const HELD_RATE: &str = "highest rate that held";
 /// Messages a second.
 pub const THROUGHPUT: &str = "throughput";
 /// Megabytes of payload a second.

@@ -1,6 +1,6 @@
 //! A workload as often as it shall run: the search for its rate, its runs, the median of them.
 
-use crate::bench::figures::{self, figures};
+use crate::bench::figures::{self, HELD_RATE, figures};
 use crate::bench::outcome::{BrokerFacts, Figure, Outcome, Row, SearchStep};
 use crate::bench::probe::Probe;
 use crate::bench::run::{BenchError, Runner};
@@ -11,6 +11,8 @@ use std::time::Duration;
 /// One try of a search runs so long, and warms up so long.
 const TRY: Duration = Duration::from_secs(2);
 const TRY_WARM_UP: Duration = Duration::from_millis(500);
+/// How often a rate may fail to hold before it counts as too high.
+const TRIES_PER_RATE: usize = 3;
 /// A search begins with so many requests a second.
 const SEARCH_REQUESTS_PER_S: f64 = 100.0;
 /// A broker that acks so little of what was due does not keep up, however fast its acks are.
@@ -50,7 +52,7 @@ pub fn measure(
     if let Rate::PerSecond(found) = settled.rate
         && !search.is_empty()
     {
-        drawn.insert(0, Figure::new("highest rate that held", found, "msg/s"));
+        drawn.insert(0, Figure::new(HELD_RATE, found, "msg/s"));
     }
     Ok(Measured {
         row: Row {
@@ -95,22 +97,35 @@ fn find_rate(
             duration: TRY.min(settings.duration),
             ..settings.clone()
         };
-        let outcome = runner.run(&mut broker, &tried)?;
-        let response_ns = outcome.response.value_at_quantile(quantile);
-        let keeps_up = outcome.messages_per_s() >= asked_per_s * KEEPS_UP;
-        let held = keeps_up && u128::from(response_ns) <= limit.as_nanos();
-        steps.push(SearchStep {
-            asked_per_s,
-            reached_per_s: outcome.messages_per_s(),
-            response_ns,
-            held,
-        });
+        let mut held = false;
+        // One hiccup of the machine would halve what is found: a rate is too high only if it fails every time.
+        for _ in 0..TRIES_PER_RATE {
+            let outcome = runner.run(&mut broker, &tried)?;
+            let step = judge(&outcome, asked_per_s, quantile, limit);
+            steps.push(step);
+            held = step.held;
+            if held {
+                break;
+            }
+        }
         search.learn(held);
     }
     let lowest = steps.iter().map(|step| step.asked_per_s);
     search.found().ok_or_else(|| BenchError::NoRate {
         lowest_per_s: lowest.fold(f64::INFINITY, f64::min),
     })
+}
+
+fn judge(outcome: &Outcome, asked_per_s: f64, quantile: f64, limit: Duration) -> SearchStep {
+    let response_ns = outcome.response.value_at_quantile(quantile);
+    let reached_per_s = outcome.messages_per_s();
+    let keeps_up = reached_per_s >= asked_per_s * KEEPS_UP;
+    SearchStep {
+        asked_per_s,
+        reached_per_s,
+        response_ns,
+        held: keeps_up && u128::from(response_ns) <= limit.as_nanos(),
+    }
 }
 
 /// What `part` is of `whole`, by the figure of that name of both.

@@ -1,7 +1,7 @@
 //! The report on a terminal: what was measured on what, the machine's limits, the workloads, and the targets.
 
 use crate::bench::figures::{
-    PAYLOAD, RSS_PEAK, RSS_PER_CONNECTION, SERVER_BUSY, SERVER_CPU, THROUGHPUT,
+    HELD_RATE, PAYLOAD, RSS_PEAK, RSS_PER_CONNECTION, SERVER_BUSY, SERVER_CPU, THROUGHPUT,
     WRITE_AMPLIFICATION, find,
 };
 use crate::bench::outcome::{CoreStages, Figure, Report, Row, Target};
@@ -10,6 +10,7 @@ use crate::cli::print::table;
 
 /// Columns of the workloads: header, figure. Those that no workload has are left out.
 const COLUMNS: &[(&str, &str)] = &[
+    ("HELD MSG/S", HELD_RATE),
     ("MSG/S", THROUGHPUT),
     ("MB/S", PAYLOAD),
     ("RESPONSE p50", "response p50"),
