@@ -52,6 +52,8 @@ mod stats;
 mod sync;
 mod tail;
 mod take;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use chunk::Chunk;
 pub use error::{AppendError, LogError, ReadError};
