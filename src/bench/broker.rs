@@ -296,6 +296,16 @@ impl Drop for OwnBroker {
     fn drop(&mut self) {
         self.end();
         let _ = fs::remove_dir_all(&self.dir);
+        settle(&self.dir);
+    }
+}
+
+/// Waits until the file system has done with what was removed: where it discards freed blocks (ext4 with `discard`), it
+/// does so in the next commit of its journal, and the next run's first syncs would wait for gigabytes of it.
+fn settle(removed: &Path) {
+    let parent = removed.parent().map(File::open);
+    if let Some(Ok(parent)) = parent {
+        let _ = rustix::fs::syncfs(parent);
     }
 }
 
