@@ -12,7 +12,8 @@ pub const TOPIC_PARTITIONS_MAX: u32 = 10_000;
 /// The most topics that one node holds.
 pub const TOPICS_MAX: usize = 100_000;
 
-/// The most partitions that one node holds: each keeps a file open and some hundred bytes of memory.
+/// The most partitions that one node holds: each keeps a file open (two, once a block of its index was full) and some
+/// hundred bytes of memory.
 pub const NODE_PARTITIONS_MAX: u64 = 200_000;
 const _: () = assert!(NODE_PARTITIONS_MAX >= TOPIC_PARTITIONS_MAX as u64);
 

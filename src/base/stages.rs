@@ -103,7 +103,7 @@ table! {
         SyncRounds "sync_rounds"
             "Sync rounds that have ended well.",
         JournalFlushes "journal_flushes"
-            "Flushes (fdatasync) of journal files in sync rounds.",
+            "Flushes of journal files: fdatasync in sync rounds, and durable writes (O_DSYNC) of small synced cycles.",
         SegmentFlushes "segment_flushes"
             "Flushes (fdatasync) of segment files in sync rounds.",
         Receives "receives"

@@ -208,8 +208,9 @@ impl<I: Io> Segment<I> {
             self.encode_index_block(number, sealed, block.as_mut());
             write_whole::<I>(&file, block, (number * BLOCK_BYTES) as u64).await?;
         }
-        if last == LastBlock::Left {
-            // There will be more.
+        if last == LastBlock::Left && !self.sealed.get() {
+            // There will be more. (Of a sealed segment the last block may be written meanwhile, and nobody would close
+            // the file that is kept here.)
             *self.index_file.borrow_mut() = Some(file);
         } else if let Ok(file) = Rc::try_unwrap(file) {
             file.close().await;
