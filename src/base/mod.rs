@@ -12,6 +12,7 @@ pub mod body;
 pub mod checksum;
 pub mod ids;
 pub mod limits;
+pub mod planted;
 pub mod prng;
 pub mod record;
 pub mod stages;

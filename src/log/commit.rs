@@ -1,5 +1,6 @@
 //! The commit loop: one cycle after the other, several in flight, acknowledged in order; and the journal's rotation.
 
+use crate::base::planted::{Bug, planted};
 use crate::io::Io;
 use crate::log::core::{Core, Cycle, Retiring};
 use crate::log::journal::entry::FileId;
@@ -92,13 +93,17 @@ fn launch<I: Io>(core: &Rc<Core<I>>, plan: Plan<I>) {
     let (core, cycle, position, entry) = (Rc::clone(core), plan.cycle, plan.position, plan.entry);
     core.io.clone().spawn(async move {
         let file = &cycle.file;
-        let written = if cycle.durable {
+        if planted(Bug::AckEarly) {
+            complete_one(&core, &cycle);
+        }
+        let written = if cycle.durable && !planted(Bug::SkipFlush) {
             core.meter.count(|stats| stats.journal_flushes += 1);
             write_shared_durably::<I>(&file.file, entry, position).await
         } else {
             write_shared::<I>(&file.file, entry, position).await
         };
         match written {
+            Ok(()) if planted(Bug::AckEarly) => {}
             Ok(()) => complete_one(&core, &cycle),
             Err(error) => core.fail(format!("write {}: {error}", file.path.display())),
         }

@@ -1,0 +1,40 @@
+//! Bugs on purpose. In a build with the feature `planted` one of them can be switched on by its name in the variable
+//! MILLRACE_PLANT, and a test must catch it (`tests/teeth.rs` says which): so the tests themselves are tested. In
+//! every other build [`planted`] is `false` at compile time and nothing of this is left.
+
+/// A bug that can be planted. The comment says what it does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// A sync of the log's files is left out, and reported as done.
+    SkipFlush,
+    /// A cycle is acknowledged before its journal entry is written.
+    AckEarly,
+    /// A write that came out short is taken for a whole one.
+    IgnoreShortWrite,
+}
+
+/// Every bug with the name that switches it on.
+pub const BUGS: &[(&str, Bug)] = &[
+    ("skip-flush", Bug::SkipFlush),
+    ("ack-early", Bug::AckEarly),
+    ("ignore-short-write", Bug::IgnoreShortWrite),
+];
+
+/// Whether `bug` is switched on.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+/// Whether `bug` is switched on. Panics if MILLRACE_PLANT names none: a test that plants nothing would pass in vain.
+#[cfg(feature = "planted")]
+pub fn planted(bug: Bug) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let name = std::env::var("MILLRACE_PLANT").ok()?;
+        let found = BUGS.iter().find(|(known, _)| *known == name);
+        Some(found.unwrap_or_else(|| panic!("no bug is called {name}")).1)
+    });
+    *chosen == Some(bug)
+}
