@@ -116,14 +116,7 @@ impl<'a> RecordBatch<'a> {
                 needed: HEADER_BYTES,
             });
         };
-        let total = i64::from(header.batch_length.get()) + LENGTH_PREFIX_BYTES as i64;
-        if header.magic != MAGIC {
-            return Err(BatchError::Magic(header.magic));
-        }
-        if total < HEADER_BYTES as i64 || total > BATCH_BYTES_MAX as i64 {
-            return Err(BatchError::Length(total));
-        }
-        let total = total as usize;
+        let total = total_bytes(header)?;
         if bytes.len() < total {
             return Err(BatchError::Truncated {
                 have: bytes.len(),
@@ -219,6 +212,24 @@ impl<'a> RecordBatch<'a> {
 pub fn stamp(bytes: &mut [u8], base_offset: Offset, leader_epoch: i32) {
     bytes[0..8].copy_from_slice(&base_offset.0.to_be_bytes());
     bytes[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// How many bytes the batch with this header has, itself included, if all that a header can tell is consistent.
+pub fn batch_bytes(header: &Header) -> Result<usize, BatchError> {
+    let total = total_bytes(header)?;
+    check_counts(header)?;
+    Ok(total)
+}
+
+fn total_bytes(header: &Header) -> Result<usize, BatchError> {
+    if header.magic != MAGIC {
+        return Err(BatchError::Magic(header.magic));
+    }
+    let total = i64::from(header.batch_length.get()) + LENGTH_PREFIX_BYTES as i64;
+    if total < HEADER_BYTES as i64 || total > BATCH_BYTES_MAX as i64 {
+        return Err(BatchError::Length(total));
+    }
+    Ok(total as usize)
 }
 
 fn check_counts(header: &Header) -> Result<(), BatchError> {

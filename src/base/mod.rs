@@ -8,6 +8,7 @@
 //! Invariants: everything here is synchronous and deterministic; a view that exists has been checked.
 
 pub mod batch;
+pub mod batch_stream;
 pub mod body;
 pub mod checksum;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod stages;
 pub mod varint;
 
 pub use batch::{BatchError, RecordBatch};
+pub use batch_stream::{BatchStream, Damage};
 pub use body::{Body, Part};
 pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 pub use stages::{Counter, Stage, Stages};
