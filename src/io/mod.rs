@@ -2,7 +2,7 @@
 //!
 //! Does: the trait [`Io`] (files, sockets, clock, timers, tasks, the mailbox between cores) and its two
 //! implementations: `io/uring` (glommio, the real machine) and `io/sim` (seeded executor and clock, a memory disk and
-//! network with faults).
+//! network with faults); and `io/still`, either of them with its files only looked at.
 //! May import: base; glommio and raw file descriptors only inside `io/uring`.
 //! Must not know: that brokers exist.
 //!
@@ -21,6 +21,7 @@
 
 pub mod signal;
 pub mod sim;
+pub mod still;
 pub mod uring;
 
 pub use signal::Signal;
