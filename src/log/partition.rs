@@ -18,7 +18,7 @@ use std::rc::Rc;
 /// How many batch boundaries near the tail are kept to be found at once.
 const RECENT_MAX: usize = 128;
 /// The leader epoch that a single node stamps.
-const LEADER_EPOCH: i32 = 0;
+pub(crate) const LEADER_EPOCH: i32 = 0;
 const STAMP_BYTES: usize = 16;
 
 /// How far a partition has come. `synced <= written <= appended`.

@@ -9,11 +9,12 @@ use crate::log::segment::zeroed;
 use crate::log::{LogError, paths};
 use std::io::ErrorKind;
 
-const DAMAGE_NOTE: &str = "damaged";
+/// The note of damage, inside the partition's directory.
+pub(crate) const DAMAGE_NOTE: &str = "damaged";
 
 impl<I: Io> Rebuild<'_, I> {
     /// Reads from a segment file; fewer bytes at its end.
-    pub(super) async fn read(&self, base: Offset, pos: u64, bytes: u64) -> Result<Vec<u8>, Stop> {
+    pub(crate) async fn read(&self, base: Offset, pos: u64, bytes: u64) -> Result<Vec<u8>, Stop> {
         const STEP: usize = 1 << 20;
         let path = paths::segment(&self.dir, base);
         let file = self
@@ -37,7 +38,7 @@ impl<I: Io> Rebuild<'_, I> {
         Ok(all)
     }
 
-    pub(super) async fn segment_files(&self) -> Result<Vec<Offset>, Stop> {
+    pub(crate) async fn segment_files(&self) -> Result<Vec<Offset>, Stop> {
         let mut bases = Vec::new();
         let listed = self
             .io
@@ -63,7 +64,7 @@ impl<I: Io> Rebuild<'_, I> {
     }
 
     /// Removes a segment that holds nothing accepted, its index first.
-    pub(super) async fn remove_segment(&self, base: Offset) -> Result<(), Stop> {
+    pub(crate) async fn remove_segment(&self, base: Offset) -> Result<(), Stop> {
         for path in [
             paths::index(&self.dir, base),
             paths::segment(&self.dir, base),
@@ -80,7 +81,7 @@ impl<I: Io> Rebuild<'_, I> {
             .map_err(LogError::io("sync", &self.dir))?)
     }
 
-    pub(super) async fn sync_segment(&self, base: Offset) -> Result<(), Stop> {
+    pub(crate) async fn sync_segment(&self, base: Offset) -> Result<(), Stop> {
         let path = paths::segment(&self.dir, base);
         let file = self
             .io
@@ -93,7 +94,7 @@ impl<I: Io> Rebuild<'_, I> {
     }
 
     /// Damage that an earlier start has noted.
-    pub(super) async fn noted_damage(&self) -> Result<Option<String>, LogError> {
+    pub(crate) async fn noted_damage(&self) -> Result<Option<String>, LogError> {
         let path = self.dir.join(DAMAGE_NOTE);
         let source = match self.io.open_source(&path).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -108,7 +109,7 @@ impl<I: Io> Rebuild<'_, I> {
     }
 
     /// Notes damage beside the partition, so that later starts refuse it too, whatever the journals then say.
-    pub(super) async fn note_damage(&self, reason: &str) -> Result<(), LogError> {
+    pub(crate) async fn note_damage(&self, reason: &str) -> Result<(), LogError> {
         let path = self.dir.join(DAMAGE_NOTE);
         let temporary = path.with_extension("tmp");
         let mut block = zeroed(self.io, BLOCK_BYTES);

@@ -10,11 +10,11 @@
 //! syncs what it accepted, and notes damage beside the partition. So it can crash at any effect and run again.
 
 mod decide;
-mod files;
-mod partition;
-mod record;
-mod scan;
-mod walk;
+pub(crate) mod files;
+pub(crate) mod partition;
+pub(crate) mod record;
+pub(crate) mod scan;
+pub(crate) mod walk;
 
 pub use partition::RecoveredPartition;
 
@@ -184,7 +184,7 @@ async fn make_directories<I: Io>(io: &I, data: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn journal_directories<I: Io>(
+pub(crate) async fn journal_directories<I: Io>(
     io: &I,
     data: &Path,
 ) -> Result<Vec<(CoreId, PathBuf)>, LogError> {
@@ -231,7 +231,7 @@ async fn rebuild_all<I: Io>(
 }
 
 /// Partitions that the journals know, that were not deleted, and whose directory is gone: that is damage.
-fn missing_directories(
+pub(crate) fn missing_directories(
     left: &BTreeMap<PartitionKey, Vec<record::Placed>>,
     found: &mut Vec<RecoveredPartition>,
     report: &mut RecoveryReport,
@@ -245,7 +245,10 @@ fn missing_directories(
     }
 }
 
-async fn partition_directories<I: Io>(io: &I, data: &Path) -> Result<Vec<PartitionKey>, LogError> {
+pub(crate) async fn partition_directories<I: Io>(
+    io: &I,
+    data: &Path,
+) -> Result<Vec<PartitionKey>, LogError> {
     let root = paths::topics(data);
     let mut keys = Vec::new();
     for topic in io

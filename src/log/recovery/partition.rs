@@ -57,11 +57,11 @@ impl RecoveredPartition {
     }
 
     /// Unacknowledged bytes that were cut.
-    pub(super) fn cut_bytes(&self) -> u64 {
+    pub(crate) fn cut_bytes(&self) -> u64 {
         self.cut_bytes
     }
 
-    pub(super) fn damaged(key: PartitionKey, reason: String) -> Self {
+    pub(crate) fn damaged(key: PartitionKey, reason: String) -> Self {
         Self {
             key,
             found: Err(reason),
@@ -71,7 +71,7 @@ impl RecoveredPartition {
 }
 
 /// Why a rebuild ends early.
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// The bytes say so: the partition is refused.
     Damage(String),
     /// The disk would not say.
@@ -100,15 +100,15 @@ struct Promise {
 }
 
 /// One partition being rebuilt.
-pub(super) struct Rebuild<'a, I: Io> {
-    pub(super) io: &'a I,
-    pub(super) dir: PathBuf,
-    pub(super) key: PartitionKey,
+pub(crate) struct Rebuild<'a, I: Io> {
+    pub(crate) io: &'a I,
+    pub(crate) dir: PathBuf,
+    pub(crate) key: PartitionKey,
 }
 
 impl<I: Io> Rebuild<'_, I> {
     /// `None`: it was deleted, and what was left of it is gone now.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         records: Vec<Placed>,
         any_damaged: bool,

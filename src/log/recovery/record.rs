@@ -8,22 +8,22 @@ use std::path::PathBuf;
 
 /// A record with what is known about its entry.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
-    pub(super) record: Record,
+pub(crate) struct Placed {
+    pub(crate) record: Record,
     /// It was acknowledged: what it promises must be there.
-    pub(super) acknowledged: bool,
+    pub(crate) acknowledged: bool,
     /// An acknowledged entry before this record (and behind the partition's previous one) cannot be read.
-    pub(super) behind_damage: bool,
-    pub(super) file: PathBuf,
-    pub(super) inline_at: u64,
+    pub(crate) behind_damage: bool,
+    pub(crate) file: PathBuf,
+    pub(crate) inline_at: u64,
 }
 
 /// All records.
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    pub(super) by_partition: BTreeMap<PartitionKey, Vec<Placed>>,
+pub(crate) struct Records {
+    pub(crate) by_partition: BTreeMap<PartitionKey, Vec<Placed>>,
     /// Partitions whose last word may be in an entry that cannot be read.
-    pub(super) any_damaged: bool,
+    pub(crate) any_damaged: bool,
 }
 
 impl Placed {
@@ -41,7 +41,7 @@ impl Placed {
 }
 
 /// Sorts the records of `streams`, which are in the order of their epochs, by partition.
-pub(super) fn collect(streams: &[Stream]) -> Records {
+pub(crate) fn collect(streams: &[Stream]) -> Records {
     let mut records = Records::default();
     for stream in streams {
         records.any_damaged |= stream.damaged_at.is_some();

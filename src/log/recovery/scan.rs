@@ -14,35 +14,37 @@ use crate::log::{LogError, paths};
 use std::path::{Path, PathBuf};
 
 /// All that the journal directory of a core holds.
-pub(super) struct CoreJournal {
-    pub(super) streams: Vec<Stream>,
-    pub(super) files: Vec<PathBuf>,
-    pub(super) clean: bool,
+pub(crate) struct CoreJournal {
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) clean: bool,
 }
 
 /// The entries of one start of one core.
 #[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) core: CoreId,
-    pub(super) epoch: u64,
+pub(crate) struct Stream {
+    pub(crate) core: CoreId,
+    pub(crate) epoch: u64,
     /// Records of accepted entries in order; of entries behind damage too.
-    pub(super) records: Vec<FoundRecord>,
+    pub(crate) records: Vec<FoundRecord>,
     /// All entries below were acknowledged.
-    pub(super) acknowledged_bound: u64,
+    pub(crate) acknowledged_bound: u64,
     /// The first missing sequence, if it was acknowledged.
-    pub(super) damaged_at: Option<u64>,
-    pub(super) entries: u64,
-    pub(super) cut_entries: u64,
-    pub(super) cut_bytes: u64,
+    pub(crate) damaged_at: Option<u64>,
+    /// Where the chain of entries ends: a file, and the position behind the last one in it.
+    pub(crate) ends_at: (PathBuf, u64),
+    pub(crate) entries: u64,
+    pub(crate) cut_entries: u64,
+    pub(crate) cut_bytes: u64,
 }
 
 /// A record and where its inline bytes lie.
 #[derive(Clone, Debug)]
-pub(super) struct FoundRecord {
-    pub(super) sequence: u64,
-    pub(super) record: Record,
-    pub(super) file: PathBuf,
-    pub(super) inline_at: u64,
+pub(crate) struct FoundRecord {
+    pub(crate) sequence: u64,
+    pub(crate) record: Record,
+    pub(crate) file: PathBuf,
+    pub(crate) inline_at: u64,
 }
 
 struct JournalBytes {
@@ -51,48 +53,114 @@ struct JournalBytes {
     bytes: Vec<u8>,
 }
 
+/// The journal files of one core, by what their headers say.
+pub(crate) struct Listed {
+    core: CoreId,
+    /// The files of each start, in order.
+    epochs: Vec<Vec<(FileId, PathBuf)>>,
+    mark: Option<EntryHead>,
+    files: Vec<PathBuf>,
+    /// Left behind by a crash: not needed.
+    pub(crate) temporary: Vec<PathBuf>,
+    /// Nothing of ours.
+    pub(crate) unknown: Vec<PathBuf>,
+    /// Why a start would be refused as a whole.
+    pub(crate) refused: Vec<LogError>,
+}
+
 /// Reads everything in a core's journal directory.
 pub(super) async fn scan_core<I: Io>(
     io: &I,
     core: CoreId,
     dir: &Path,
 ) -> Result<CoreJournal, LogError> {
-    let mut found = CoreJournal {
-        streams: Vec::new(),
-        files: Vec::new(),
-        clean: false,
+    let listed = list_core(io, core, dir).await?;
+    if let Some(refused) = listed.refused.into_iter().next() {
+        return Err(refused);
+    }
+    for path in &listed.temporary {
+        io.remove_file(path)
+            .await
+            .map_err(LogError::io("remove", path))?;
+    }
+    let listed = Listed {
+        refused: Vec::new(),
+        ..listed
     };
-    let mut epochs: Vec<Vec<(FileId, PathBuf)>> = Vec::new();
-    for item in io.list_dir(dir).await.map_err(LogError::io("list", dir))? {
-        let path = dir.join(&item.name);
-        if item.name.ends_with(".tmp") {
-            io.remove_file(&path)
-                .await
-                .map_err(LogError::io("remove", &path))?;
-        } else if item.name.ends_with(".wal") {
-            let id = read_header(io, core, &path).await?;
-            match epochs
-                .last_mut()
-                .filter(|epoch| epoch[0].0.epoch == id.epoch)
-            {
-                Some(epoch) => epoch.push((id, path.clone())),
-                None => epochs.push(vec![(id, path.clone())]),
-            }
-            found.files.push(path);
+    listed.scan(io).await
+}
+
+/// Looks at the headers of the files in a core's journal directory.
+pub(crate) async fn list_core<I: Io>(io: &I, core: CoreId, dir: &Path) -> Result<Listed, LogError> {
+    let items = io.list_dir(dir).await.map_err(LogError::io("list", dir))?;
+    let paths = items.iter().map(|item| dir.join(&item.name)).collect();
+    let mut listed = list_files(io, core, paths).await;
+    match read_clean_mark(io, &paths::clean_mark(dir)).await {
+        Ok(mark) => listed.mark = mark,
+        Err(refused) => listed.refused.push(refused),
+    }
+    if listed.mark.is_some() {
+        listed.files.push(paths::clean_mark(dir));
+    }
+    Ok(listed)
+}
+
+/// Looks at the headers of `paths`, journal files of one core in the order in which they were written.
+pub(crate) async fn list_files<I: Io>(io: &I, core: CoreId, paths: Vec<PathBuf>) -> Listed {
+    let mut listed = Listed {
+        core,
+        epochs: Vec::new(),
+        mark: None,
+        files: Vec::new(),
+        temporary: Vec::new(),
+        unknown: Vec::new(),
+        refused: Vec::new(),
+    };
+    for path in paths {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("tmp") => listed.temporary.push(path),
+            Some("wal") => match read_header(io, core, &path).await {
+                Ok(id) => listed.push(id, path),
+                Err(refused) => listed.refused.push(refused),
+            },
+            _ if path.ends_with("clean") => {}
+            _ => listed.unknown.push(path),
         }
     }
-    let mark = read_clean_mark(io, dir).await?;
-    for files in epochs {
-        let mark = mark.filter(|mark| mark.file.epoch == files[0].0.epoch);
-        found.clean |= mark.is_some();
-        found
-            .streams
-            .push(scan_stream(io, core, files, mark).await?);
+    listed
+}
+
+impl Listed {
+    fn push(&mut self, id: FileId, path: PathBuf) {
+        self.files.push(path.clone());
+        let epoch = self.epochs.last_mut();
+        match epoch.filter(|epoch| epoch[0].0.epoch == id.epoch) {
+            Some(epoch) => epoch.push((id, path)),
+            None => self.epochs.push(vec![(id, path)]),
+        }
     }
-    if mark.is_some() {
-        found.files.push(paths::clean_mark(dir));
+
+    /// Which use of which file each header names.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &(FileId, PathBuf)> {
+        self.epochs.iter().flatten()
     }
-    Ok(found)
+
+    /// Reads the entries.
+    pub(crate) async fn scan<I: Io>(self, io: &I) -> Result<CoreJournal, LogError> {
+        let mut found = CoreJournal {
+            streams: Vec::new(),
+            files: self.files,
+            clean: false,
+        };
+        for files in self.epochs {
+            let epoch = files[0].0.epoch;
+            let mark = self.mark.filter(|mark| mark.file.epoch == epoch);
+            found.clean |= mark.is_some();
+            let stream = scan_stream(io, self.core, files, mark).await?;
+            found.streams.push(stream);
+        }
+        Ok(found)
+    }
 }
 
 async fn read_header<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<FileId, LogError> {
@@ -123,20 +191,19 @@ async fn read_header<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<FileId,
     Ok(id)
 }
 
-async fn read_clean_mark<I: Io>(io: &I, dir: &Path) -> Result<Option<EntryHead>, LogError> {
-    let path = paths::clean_mark(dir);
-    let source = match io.open_source(&path).await {
+async fn read_clean_mark<I: Io>(io: &I, path: &Path) -> Result<Option<EntryHead>, LogError> {
+    let source = match io.open_source(path).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(LogError::io("open", &path))?,
+        other => other.map_err(LogError::io("open", path))?,
     };
     let block = io
         .read_source(&source, 0, BLOCK_BYTES)
         .await
-        .map_err(LogError::io("read", &path))?;
+        .map_err(LogError::io("read", path))?;
     parse_clean_mark(&block)
         .map(Some)
         .map_err(|_| LogError::Journal {
-            path,
+            path: path.to_path_buf(),
             reason: "the clean-stop mark is damaged: remove it to recover from the journal alone"
                 .into(),
         })
@@ -176,6 +243,7 @@ impl Walk {
             records: Vec::new(),
             acknowledged_bound: 0,
             damaged_at: None,
+            ends_at: (PathBuf::new(), 0),
             entries: 0,
             cut_entries: 0,
             cut_bytes: 0,
@@ -193,6 +261,9 @@ impl Walk {
         let mut at = FIRST_ENTRY as usize;
         if !self.missing {
             at = self.chain(file, at)?;
+            if at > FIRST_ENTRY as usize || self.next.is_none() {
+                self.stream.ends_at = (file.path.clone(), at as u64);
+            }
         }
         // Behind the chain's end, or in a file that does not continue it: whatever is valid is evidence.
         while at + BLOCK_BYTES <= file.bytes.len() {

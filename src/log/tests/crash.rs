@@ -17,23 +17,23 @@ const PARTITIONS: u32 = 3;
 
 /// What the program was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Acked {
+pub(super) struct Acked {
     written: Offset,
     synced: Offset,
     appended: Offset,
 }
 
-type Ledger = Rc<RefCell<[Acked; PARTITIONS as usize]>>;
+pub(super) type Ledger = Rc<RefCell<[Acked; PARTITIONS as usize]>>;
 
 /// How the machine dies.
 #[derive(Clone, Copy, Debug)]
-enum Death {
+pub(super) enum Death {
     Kill,
     PowerCut,
 }
 
 /// Appends for a while, notes what is acknowledged, stops.
-async fn program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
+pub(super) async fn program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
     let mut rng = Prng::new(seed);
     let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
     for _ in 0..rounds {
@@ -113,7 +113,7 @@ async fn check(io: SimIo, promised: [Acked; PARTITIONS as usize], death: Death) 
     }
 }
 
-fn die(disk: &SimDisk, death: Death) {
+pub(super) fn die(disk: &SimDisk, death: Death) {
     match death {
         Death::Kill => disk.kill(),
         Death::PowerCut => disk.power_cut(),

@@ -21,7 +21,7 @@ enum Found {
     Damaged(usize),
 }
 
-async fn fill(io: SimIo) {
+pub(super) async fn fill(io: SimIo) {
     let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
     for round in 0..RECORDS / 2 {
         for number in 0..PARTITIONS {
