@@ -199,6 +199,22 @@ pub(crate) fn decode(key: PartitionKey, base: Offset, bytes: &[u8]) -> (Vec<Entr
     (entries, None)
 }
 
+/// The numbers of the blocks of an index file that hold something and cannot be trusted, whatever stands before them.
+pub(crate) fn bad_blocks(key: PartitionKey, base: Offset, bytes: &[u8]) -> Vec<usize> {
+    let blocks = bytes.chunks_exact(BLOCK_BYTES).enumerate();
+    let bad = blocks.filter(|(number, block)| {
+        let is_ours = |header: &DiskHeader| {
+            header.topic.get() == key.topic.0
+                && header.partition.get() == key.partition.0
+                && header.base.get() == base.0
+                && header.block.get() as usize == *number
+        };
+        let is_good = decode_block(block).is_some_and(|(header, _)| is_ours(&header));
+        !is_good && block.iter().any(|byte| *byte != 0)
+    });
+    bad.map(|(number, _)| number).collect()
+}
+
 fn decode_block(block: &[u8]) -> Option<(DiskHeader, Vec<Entry>)> {
     let (header, rest) = DiskHeader::read_from_prefix(block).ok()?;
     if header.magic.get() != MAGIC || header.version.get() != VERSION {

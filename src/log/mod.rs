@@ -54,6 +54,7 @@ mod tail;
 mod take;
 #[doc(hidden)]
 pub mod untrusted;
+pub mod verify;
 
 pub use chunk::Chunk;
 pub use error::{AppendError, LogError, ReadError};

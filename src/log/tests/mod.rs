@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod model;
 mod steps;
+mod verify;
 
 /// Runs `main` on one core of the real machine, in a directory of its own.
 fn on_uring<F, Fut>(main: F)
