@@ -9,6 +9,7 @@ use crate::cli::produce::ProduceArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::topic::TopicCommand;
 use crate::cli::values::Endpoint;
+use crate::cli::verify::VerifyArgs;
 use clap::{Parser, Subcommand};
 
 /// Where the broker is looked for when neither `--server` nor the environment says.
@@ -56,6 +57,8 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Print the messages of a topic
     Consume(ConsumeArgs),
+    /// Check a data directory that no broker serves: every checksum, chain, index and gap; changes nothing
+    Verify(VerifyArgs),
     /// Show where the time of each core of the broker went since its start
     Stages,
     /// Print the version

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Done,
-    /// Some of the work was refused, or its outcome is unknown.
+    /// Some of the work was refused, its outcome is unknown, or something was found that should not be.
     Failed,
     /// The command line was not understood.
     Usage,
@@ -31,7 +31,7 @@ pub const EXITS: &[(Exit, u8, &str)] = &[
     (
         Exit::Failed,
         1,
-        "failed: some of the work was refused, or its outcome is unknown",
+        "failed: some of the work was refused, its outcome is unknown, or verify found something",
     ),
     (Exit::Usage, 2, "the command line was not understood"),
     (Exit::Unavailable, 69, "the broker cannot be reached"),

@@ -23,6 +23,7 @@ pub mod exit;
 pub mod format;
 pub mod interrupt;
 pub mod lines;
+pub mod offline;
 pub mod print;
 pub mod produce;
 pub mod pump;
@@ -33,6 +34,7 @@ pub mod stages;
 pub mod summary;
 pub mod topic;
 pub mod values;
+pub mod verify;
 
 use args::{Args, Command, SERVER_VARIABLE};
 use clap::Parser;
@@ -76,6 +78,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Demo(flags) => demo::run(flags, args.output),
         // Never by the environment's word: a load is nothing to send somewhere by accident.
         Command::Bench(flags) => bench::run(flags, args.server.as_ref(), args.output),
+        Command::Verify(flags) => verify::run(flags, args.output),
         Command::Stages => stages::run(&server(args)?, args.output),
         Command::Version => version(args),
     }

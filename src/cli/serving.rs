@@ -6,6 +6,7 @@
 //! ```
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::offline::boot;
 use crate::cli::print;
 use crate::cli::serve::Plan;
 use crate::engine::{CoreAddress, Engine};
@@ -24,8 +25,6 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Memory for direct I/O that each core sets aside.
 const MEMORY_BYTES: usize = 96 << 20;
-/// The same for what runs alone before them.
-const BOOT_MEMORY_BYTES: usize = 8 << 20;
 /// How much of it may hold written chunks for readers.
 const HOT_BYTES: usize = 40 << 20;
 /// A start needs room for its journals and a little more.
@@ -98,21 +97,6 @@ impl Serving {
         });
         launch(&start, recovery, ready)
     }
-}
-
-/// Runs something on one core, alone.
-fn boot<T, F>(main: impl Fn(Uring) -> F + Send + Clone + 'static) -> Result<T, Failure>
-where
-    T: Send + 'static,
-    F: Future<Output = T>,
-{
-    let options = uring::Options {
-        memory_bytes: BOOT_MEMORY_BYTES,
-        ..uring::Options::default()
-    };
-    let ended = uring::run_cores::<(), _, _, _>(options, move |io, _| main(io));
-    let ended = ended.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    Ok(ended.into_iter().next().expect("one core ran"))
 }
 
 fn launch(

@@ -61,9 +61,17 @@ pub enum NodeError {
 /// Reads the identity of `data`; makes one from `random` bits where nothing is stored yet. The directory must be
 /// locked by the caller.
 pub fn identify(data: &Path, random: u128) -> Result<NodeId, NodeError> {
+    match read(data)? {
+        Some(node) => Ok(node),
+        None => create(data, &data.join(NAME), NodeId(random)),
+    }
+}
+
+/// Reads the identity of `data`; `None` where nothing is stored yet.
+pub fn read(data: &Path) -> Result<Option<NodeId>, NodeError> {
     let path = data.join(NAME);
     match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&path, &text),
+        Ok(text) => parse(&path, &text).map(Some),
         Err(source) if source.kind() == ErrorKind::InvalidData => Err(NodeError::Damaged {
             path,
             reason: "it is not text",
@@ -73,7 +81,7 @@ pub fn identify(data: &Path, random: u128) -> Result<NodeId, NodeError> {
                 let data = data.to_path_buf();
                 return Err(NodeError::Missing { path, data });
             }
-            create(data, &path, NodeId(random))
+            Ok(None)
         }
         Err(source) => Err(NodeError::Io {
             action: "read",

@@ -60,6 +60,12 @@ pub enum PreflightError {
         /// Who holds the lock, if it says so.
         pid: Option<u32>,
     },
+    /// There is no such directory.
+    #[error("{} is no directory; name the data directory of a broker", path.display())]
+    NoData {
+        /// What was named.
+        path: PathBuf,
+    },
     /// The data would live in memory.
     #[error(
         "the data directory {} is in memory and is lost with the power; put it on a disk, or allow it for a test",
@@ -131,6 +137,34 @@ pub fn check(
     }
     check_space(data, free_bytes_min)?;
     Ok(lock)
+}
+
+/// Claims a data directory for a command that works on it while no broker does. Nothing is made or written: a directory
+/// without a lock file has never been served, and `None` stands for its lock.
+pub fn claim_offline(data: &Path) -> Result<Option<DataLock>, PreflightError> {
+    check_ring()?;
+    check_memlock(rustix::process::getrlimit(Resource::Memlock).maximum)?;
+    if !data.is_dir() {
+        return Err(PreflightError::NoData {
+            path: data.to_owned(),
+        });
+    }
+    let mut file = match File::open(data.join(LOCK_NAME)) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => {
+            let path = data.to_owned();
+            return Err(PreflightError::NotWritable { path, cause });
+        }
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(DataLock { _file: file })),
+        Err(Errno::WOULDBLOCK) => Err(PreflightError::Locked {
+            path: data.to_owned(),
+            pid: holder(&mut file),
+        }),
+        Err(cause) => Err(unknown(data)(cause)),
+    }
 }
 
 fn check_ring() -> Result<(), PreflightError> {
