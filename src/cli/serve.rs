@@ -1,5 +1,6 @@
 //! `millrace serve`: what the flags ask for, on this machine, becomes a plan: which CPU, which address for each core.
 
+use crate::base::limits::{BLOCK_BYTES, DIRECT_BYTES_MIN, JOURNAL_FILE_BYTES};
 use crate::cli::demo::TempDir;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print;
@@ -11,6 +12,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// The smallest journal file that can be asked for, in bytes: an entry is a quarter of it, and holds a partition's bytes
+/// that are too few for a write of their own.
+const JOURNAL_FILE_BYTES_MIN: u64 = 512 << 10;
+const _: () = assert!(JOURNAL_FILE_BYTES_MIN / 4 >= 2 * DIRECT_BYTES_MIN as u64);
 
 /// The flags of `serve`.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
@@ -34,6 +40,12 @@ pub struct ServeArgs {
     /// Try it out: a temporary directory that is removed at the end, cores not pinned, any file system
     #[arg(long, conflicts_with = "data")]
     pub dev: bool,
+
+    // For tests: small files are soon full, so that a short run crosses many changes of the file.
+    /// Size of a journal file in bytes
+    #[arg(long, hide = true, value_name = "BYTES", default_value_t = JOURNAL_FILE_BYTES,
+          value_parser = clap::value_parser!(u64).range(JOURNAL_FILE_BYTES_MIN..=JOURNAL_FILE_BYTES))]
+    pub journal_file_bytes: u64,
 }
 
 /// Where and how each core runs.
@@ -76,6 +88,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             .map_or(args.data.clone(), |dir| dir.path().to_path_buf()),
         plan,
         allow_memory_fs: args.dev,
+        journal_file_bytes: args.journal_file_bytes.next_multiple_of(BLOCK_BYTES as u64),
     };
     let dev = args.dev;
     serving.run(stop, move |ready| announce(&ready, dev))?;

@@ -39,6 +39,8 @@ pub struct Serving {
     pub plan: Plan,
     /// Serve from a file system in memory, too.
     pub allow_memory_fs: bool,
+    /// Size of a journal file in bytes.
+    pub journal_file_bytes: u64,
 }
 
 /// What a broker tells when it serves.
@@ -82,6 +84,7 @@ impl Serving {
         let cores = self.plan.cpus.len() as u16;
         let mut options = log::Options::new(self.data, node, recovered.epoch);
         options.hot_bytes_max = HOT_BYTES;
+        options.journal_file_bytes = self.journal_file_bytes;
         let recovery = recovered.report.clone();
         let shares = shard::share(recovered, cores);
         let start = Arc::new(Start {

@@ -1,5 +1,6 @@
 //! The demo's own broker: one core, on a thread of this process, apart from the client where there is a CPU for each.
 
+use crate::base::limits::JOURNAL_FILE_BYTES;
 use crate::cli::demo::place::Place;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::interrupt::Interrupt;
@@ -81,6 +82,7 @@ impl Broker {
                 host: Ipv4Addr::LOCALHOST.to_string(),
             },
             allow_memory_fs: place.is_in_memory,
+            journal_file_bytes: JOURNAL_FILE_BYTES,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = channel();
