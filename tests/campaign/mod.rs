@@ -56,7 +56,11 @@ pub(crate) fn number<T: FromStr>(variable: &str, default: T) -> T {
 
 /// What was tested: the commit, with a `+` if the tree was changed since.
 fn commit() -> String {
-    let changed = !said("git", &["status", "--porcelain", "--untracked-files=no", "src"]).is_empty();
+    let changed = !said(
+        "git",
+        &["status", "--porcelain", "--untracked-files=no", "src"],
+    )
+    .is_empty();
     let mark = if changed { "+" } else { "" };
     format!("{}{mark}", said("git", &["rev-parse", "--short=9", "HEAD"]))
 }

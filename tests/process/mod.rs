@@ -60,8 +60,14 @@ pub(crate) struct Said {
 impl Broker {
     /// Starts the binary and does not wait for it.
     pub(crate) fn spawn(data: &Path, cores: &str) -> Self {
+        Self::spawn_with(data, cores, &[])
+    }
+
+    /// Starts the binary with further flags and does not wait for it.
+    pub(crate) fn spawn_with(data: &Path, cores: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
             .args(["serve", "--listen", "127.0.0.1:0", "--cores", cores])
+            .args(flags)
             .arg("--data")
             .arg(data)
             .env("NO_COLOR", "1")
@@ -77,16 +83,22 @@ impl Broker {
 
     /// Starts the binary and waits until it serves.
     pub(crate) fn start(data: &Path, cores: &str) -> Self {
-        let mut broker = Self::spawn(data, cores);
+        Self::spawn(data, cores)
+            .serving()
+            .unwrap_or_else(|said| panic!("no start: {said:?}"))
+    }
+
+    /// Waits until it serves, or else tells what it said.
+    pub(crate) fn serving(mut self) -> Result<Self, Said> {
         let until = Instant::now() + PATIENCE;
-        while !broker.out.said().contains("\nrecovered ") {
-            let ended = broker.child.try_wait().unwrap();
+        while !self.out.said().contains("\nrecovered ") {
+            let ended = self.child.try_wait().unwrap();
             if ended.is_some() || Instant::now() > until {
-                panic!("no start: {ended:?} {:?}", broker.kill());
+                return Err(self.kill());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        broker
+        Ok(self)
     }
 
     /// Where its cores listen, core 0 first.
