@@ -1,16 +1,19 @@
 //! The parsers of what lies on disk, for fuzzing: bytes that were damaged and whose checksum fits all the same. No part of
 //! the log's interface.
 
-use crate::base::checksum::crc32;
+use crate::base::batch::{CRC_START, HEADER_BYTES, LENGTH_PREFIX_BYTES};
+use crate::base::checksum::{crc32, crc32c};
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::{Offset, PartitionKey, PartitionNo, TopicId};
-use crate::log::index;
-use crate::log::journal::entry::Entry;
+use crate::log::index::{self, End, Index};
+use crate::log::journal::entry::{self, Entry};
+use crate::log::recovery::walk::Walk;
 
 /// Where headers of entries and of index blocks have their checksum (CRC-32 of the whole, this field zero), and where an
-/// entry has its length.
+/// entry has its length and the checksum of the entry before it.
 const CRC_AT: usize = 12;
 const ENTRY_BYTES_AT: usize = 100;
+const PREVIOUS_CRC_AT: usize = 108;
 
 /// Reads a journal entry with all its records; makes its checksum fit before. How many records there are, if it is one.
 pub fn journal_entry(bytes: &mut [u8]) -> Option<usize> {
@@ -28,13 +31,81 @@ pub fn journal_entry(bytes: &mut [u8]) -> Option<usize> {
 
 /// Reads an index file of one partition; makes the checksums of its blocks fit before. How many entries can be trusted.
 pub fn index_file(topic: u128, partition: u32, base: u64, bytes: &mut [u8]) -> usize {
-    bytes.chunks_exact_mut(BLOCK_BYTES).for_each(seal);
+    seal_index(bytes);
     let key = PartitionKey::new(TopicId(topic), PartitionNo(partition));
     let (entries, _end) = index::decode(key, Offset(base), bytes);
     for pair in entries.windows(2) {
         assert!(pair[0].offset < pair[1].offset && pair[0].pos < pair[1].pos);
     }
     entries.len()
+}
+
+/// Walks over a segment's bytes from `base` on as recovery does, `window` bytes more at a time; makes the checksums of
+/// its batches fit before. How many bytes it takes for whole batches, or what is wrong.
+pub fn segment(base: u64, bytes: &mut [u8], window: usize) -> Result<usize, String> {
+    seal_segment(bytes);
+    let start = End {
+        pos: 0,
+        next_offset: Offset(base),
+        max_timestamp: i64::MIN,
+    };
+    let mut walk = Walk::new(Index::default(), start);
+    let (mut done, mut seen) = (0, 0);
+    while seen < bytes.len() {
+        seen = bytes.len().min(seen + window.max(1));
+        done += walk.over(&bytes[done..seen], u64::MAX, None)?;
+        assert!(done <= seen && walk.end.pos == done as u64);
+    }
+    let entries = walk.index.entries();
+    for pair in entries.windows(2) {
+        assert!(pair[0].offset < pair[1].offset && pair[0].pos < pair[1].pos);
+    }
+    assert!(entries.iter().all(|entry| entry.pos < walk.end.pos));
+    Ok(done)
+}
+
+/// Makes the checksums of a journal file fit, and those of a clean-stop mark: of its header, of its entries, and in each
+/// entry that of the one before.
+pub fn seal_journal(bytes: &mut [u8]) {
+    let (mut at, mut previous) = (0, None::<[u8; 4]>);
+    while at + BLOCK_BYTES <= bytes.len() {
+        let claimed = entry::claimed_by_anybody(&bytes[at..]).unwrap_or(0);
+        let whole = claimed >= BLOCK_BYTES && claimed <= bytes.len() - at;
+        if !whole {
+            at += BLOCK_BYTES;
+            continue;
+        }
+        let entry = &mut bytes[at..at + claimed];
+        if let Some(crc) = previous {
+            entry[PREVIOUS_CRC_AT..PREVIOUS_CRC_AT + 4].copy_from_slice(&crc);
+        }
+        seal(entry);
+        // The block at the front is the file's header: no entry follows it in the chain.
+        if at > 0 {
+            previous = entry[CRC_AT..CRC_AT + 4].first_chunk::<4>().copied();
+        }
+        at += claimed.next_multiple_of(BLOCK_BYTES);
+    }
+}
+
+/// Makes the checksums of an index file's blocks fit.
+pub fn seal_index(bytes: &mut [u8]) {
+    bytes.chunks_exact_mut(BLOCK_BYTES).for_each(seal);
+}
+
+/// Makes the checksums of a segment's batches fit, as far as their lengths lead.
+pub fn seal_segment(mut bytes: &mut [u8]) {
+    while let Some(length) = bytes.get(8..).and_then(<[u8]>::first_chunk::<4>) {
+        let total = i64::from(i32::from_be_bytes(*length)) + LENGTH_PREFIX_BYTES as i64;
+        let total = usize::try_from(total).unwrap_or(0);
+        if total < HEADER_BYTES || total > bytes.len() {
+            return;
+        }
+        let (batch, rest) = bytes.split_at_mut(total);
+        let crc = crc32c(&batch[CRC_START..]);
+        batch[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
+        bytes = rest;
+    }
 }
 
 fn seal(bytes: &mut [u8]) {

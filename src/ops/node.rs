@@ -113,7 +113,8 @@ fn text(node: NodeId) -> String {
     format!("format {FORMAT}\nnode {node}\n")
 }
 
-fn parse(path: &Path, text: &str) -> Result<NodeId, NodeError> {
+/// Reads the identity out of the file's text; `path` is for its errors.
+pub fn parse(path: &Path, text: &str) -> Result<NodeId, NodeError> {
     let damaged = |reason| NodeError::Damaged {
         path: path.to_path_buf(),
         reason,

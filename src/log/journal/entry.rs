@@ -248,6 +248,13 @@ pub(crate) fn claimed_bytes(file: &FileId, bytes: &[u8]) -> Option<usize> {
     ours.then_some(header.entry_bytes.get() as usize)
 }
 
+/// How long an entry, a file's header or a clean-stop mark claims to be, whoever wrote it; nothing else of it is seen.
+pub(crate) fn claimed_by_anybody(bytes: &[u8]) -> Option<usize> {
+    let (header, _) = DiskHeader::ref_from_prefix(bytes).ok()?;
+    let known = [MAGIC_ENTRY, MAGIC_FILE, MAGIC_CLEAN].contains(&header.magic.get());
+    known.then_some(header.entry_bytes.get() as usize)
+}
+
 /// A valid entry at the front of some bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {

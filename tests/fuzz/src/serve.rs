@@ -1,0 +1,116 @@
+//! Connections in front of an engine, on the simulated network, and what must be true of every one of them: replies are
+//! whole, decode, answer the frames that were sent, in their order; and net stops.
+
+use crate::script::Act;
+use millrace::base::NodeId;
+use millrace::engine::Engine;
+use millrace::io::sim::{SimIo, SimReader, SimSource, SimWriter};
+use millrace::io::{Io, Listener, Reader, Signal, Writer};
+use millrace::net::{Net, Options};
+use millrace::protocol::native::{Caps, Reply, Split, split};
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a peer waits for answers after its last act: far longer than an engine of ours takes, but for a fetch that
+/// was told to wait, which the stop then cuts short.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Serves `engine` to a peer that follows `acts`; what it was answered is checked.
+pub async fn serve<E: Engine<Source = SimSource>>(io: SimIo, engine: E, acts: Vec<Act>) {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = io.listen(any_port).await.expect("a port is free");
+    let address = listener.local_addr();
+    let net = Net::new(io.clone(), engine, Options::new(NodeId(7)));
+    net.serve(listener);
+    let (reader, writer) = io.connect(address).await.expect("somebody listens");
+    let heard = Rc::new(Ear::default());
+    io.spawn(listen(reader, Rc::clone(&heard)));
+    // A broker that has closed reads nothing more, and one whose answers nobody takes neither: so this has its own task.
+    io.spawn(act(io.clone(), writer, acts.clone()));
+    let silence = acts.iter().map(|act| match act {
+        Act::Silence(ms) => *ms,
+        _ => 1,
+    });
+    io.sleep(LINGER + Duration::from_millis(silence.sum()))
+        .await;
+    net.stop().await;
+    heard.end().await;
+    assert_eq!(net.stats().connections, 0, "net has stopped");
+    assert_eq!(
+        net.stats().receive_bytes,
+        0,
+        "its buffers have been given back"
+    );
+    let frames = acts.iter().filter(|act| matches!(act, Act::Frame(_)));
+    let is_clean = !acts.iter().any(|act| matches!(act, Act::Raw(_)));
+    check(&heard.bytes.borrow(), frames.count(), is_clean);
+}
+
+/// What a peer has heard.
+#[derive(Default)]
+struct Ear {
+    bytes: RefCell<Vec<u8>>,
+    is_over: Cell<bool>,
+    ended: Signal,
+}
+
+impl Ear {
+    /// Waits until nothing more will be heard.
+    async fn end(&self) {
+        loop {
+            let ended = self.ended.wait();
+            if self.is_over.get() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+async fn listen(mut reader: SimReader, ear: Rc<Ear>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(bytes @ 1..) = reader.read(&mut buffer).await {
+        ear.bytes.borrow_mut().extend_from_slice(&buffer[..bytes]);
+    }
+    ear.is_over.set(true);
+    ear.ended.notify();
+}
+
+async fn act(io: SimIo, mut writer: SimWriter, acts: Vec<Act>) {
+    for act in acts {
+        let sent = match act {
+            Act::Frame(bytes) | Act::Raw(bytes) => writer.write_all(&bytes).await,
+            Act::Silence(ms) => {
+                io.sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    // Held open: the broker is the one that closes.
+    io.sleep(Duration::from_secs(3_600)).await;
+}
+
+/// `frames` were sent; if `is_clean`, nothing else was.
+fn check(mut heard: &[u8], frames: usize, is_clean: bool) {
+    let mut count = 0;
+    while !heard.is_empty() {
+        let frame = match split(heard, Caps::REPLY) {
+            Ok(Split::Frame(frame)) => frame,
+            // The stop may have cut off an answer that was not taken.
+            Ok(Split::NeedMore(_)) => break,
+            Err(error) => panic!("no reply: {error}"),
+        };
+        Reply::decode(frame.header, frame.body).expect("a reply of ours decodes");
+        if is_clean {
+            assert_eq!(frame.correlation as usize, count, "in order");
+        }
+        heard = &heard[frame.total..];
+        count += 1;
+    }
+    assert!(!is_clean || count <= frames, "{count} answers to {frames}");
+}
