@@ -255,7 +255,7 @@ fn survivor(luck: &mut Luck, rng: &mut Prng, old: Content, versions: &[(Seq, Con
 }
 
 fn content_of(block: Block) -> Content {
-    if block.iter().all(|byte| *byte == 0) {
+    if block[..] == [0; BLOCK_BYTES] {
         None
     } else {
         Some(Rc::new(block))
