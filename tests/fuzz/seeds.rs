@@ -223,7 +223,7 @@ fn noise() -> Vec<Vec<u8>> {
         let words = (0..words).map(|_| prng.next_u64().to_le_bytes());
         words.collect::<Vec<_>>().concat()
     };
-    [4, 8, 16, 32, 64, 128, 256].map(|words| some(words)).into()
+    [4, 8, 16, 32, 64, 128, 256].map(&mut some).into()
 }
 
 fn records() -> Vec<Record> {
