@@ -30,6 +30,9 @@ pub const CRC_START: usize = 21;
 /// The only format version that is stored.
 pub const MAGIC: i8 = 2;
 
+/// The leader epoch that a single node stamps.
+pub const LEADER_EPOCH: i32 = 0;
+
 const COMPRESSION_MASK: i16 = 0x07;
 const COMPRESSION_LAST: i16 = 4;
 

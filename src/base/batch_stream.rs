@@ -2,7 +2,9 @@
 //! stored, batch after batch without a gap. Memory is one header, whatever the batches' size.
 
 use crate::base::Offset;
-use crate::base::batch::{BatchError, CRC_START, HEADER_BYTES, Header, RecordBatch, batch_bytes};
+use crate::base::batch::{
+    BatchError, CRC_START, HEADER_BYTES, Header, LEADER_EPOCH, RecordBatch, batch_bytes,
+};
 use crate::base::checksum::Crc32c;
 use thiserror::Error;
 use zerocopy::FromBytes;
@@ -34,6 +36,9 @@ pub enum Damage {
     /// Its bytes contradict themselves.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// The broker's stamp is not in the checksum, and is not ours.
+    #[error("leader epoch {0} where {LEADER_EPOCH} was stamped")]
+    Epoch(i32),
     /// A good batch that does not belong here.
     #[error("a batch of offset {found} where {expected} belongs")]
     Misplaced {
@@ -93,7 +98,7 @@ impl BatchStream {
     fn whole_or_begin(&mut self, piece: &[u8]) -> Result<usize, Damage> {
         match RecordBatch::parse(piece) {
             Ok(batch) => {
-                self.expect(batch.base_offset())?;
+                self.expect(batch.header())?;
                 batch.check_crc()?;
                 let bytes = batch.bytes().len();
                 self.good = (self.good.0 + bytes as u64, batch.next_offset());
@@ -120,7 +125,7 @@ impl BatchStream {
             .wrapping_add(header.last_offset_delta.get() as u64 + 1);
         self.batch = (bytes as u64, Offset(next));
         self.left = bytes - HEADER_BYTES;
-        self.expect(base)?;
+        self.expect(header)?;
         self.crc = Crc32c::default();
         self.crc.update(&self.head[CRC_START..]);
         if self.left == 0 {
@@ -153,13 +158,17 @@ impl BatchStream {
         Ok(())
     }
 
-    fn expect(&self, found: Offset) -> Result<(), Damage> {
-        let expected = self.good.1;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(Damage::Misplaced { expected, found })
+    /// Whether the broker's stamp, which no checksum covers, is the one that belongs here.
+    fn expect(&self, header: &Header) -> Result<(), Damage> {
+        let (expected, found) = (self.good.1, Offset(header.base_offset.get() as u64));
+        let epoch = header.leader_epoch.get();
+        if found != expected {
+            return Err(Damage::Misplaced { expected, found });
         }
+        if epoch != LEADER_EPOCH {
+            return Err(Damage::Epoch(epoch));
+        }
+        Ok(())
     }
 }
 
@@ -233,17 +242,11 @@ mod tests {
             wrong[at] ^= 1 << prng.below(8);
             let begins = ends.iter().rev().find(|(end, _)| *end <= at as u64);
             let begins = *begins.unwrap_or(&(0, Offset(40)));
-            // The leader epoch is the broker's word to the client and in no checksum.
-            let in_epoch = (12..16).contains(&(at as u64 - begins.0));
             for step in [1 + prng.below(200) as usize, 1 << 20] {
                 let stream = fed(&wrong, step);
                 // A longer length may wait for bytes that never come: then the end is not where a batch ends.
-                assert_eq!(
-                    stream.is_between(),
-                    in_epoch,
-                    "byte {at} in pieces of {step}"
-                );
-                assert!(in_epoch || stream.at() == begins, "byte {at}");
+                assert!(!stream.is_between(), "byte {at} in pieces of {step}");
+                assert_eq!(stream.at(), begins, "byte {at}");
             }
         }
     }

@@ -11,6 +11,8 @@ pub enum Bug {
     AckEarly,
     /// A write that came out short is taken for a whole one.
     IgnoreShortWrite,
+    /// What a file holds is served without a look at its checksums.
+    ServeUnchecked,
 }
 
 /// Every bug with the name that switches it on.
@@ -18,6 +20,7 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("skip-flush", Bug::SkipFlush),
     ("ack-early", Bug::AckEarly),
     ("ignore-short-write", Bug::IgnoreShortWrite),
+    ("serve-unchecked", Bug::ServeUnchecked),
 ];
 
 /// Whether `bug` is switched on.

@@ -159,8 +159,9 @@ pub trait Writer: 'static {
     /// Sends all of `parts`, in order, with as few system calls as the machine allows.
     fn write_vectored(&mut self, parts: &[&[u8]]) -> impl Future<Output = Result<()>>;
 
-    /// Sends `bytes` of a file from `position` without copying them through user space (sendfile). Brings the span
-    /// into the page cache off the core first, so that the core never blocks. A file that ends early is an error.
+    /// Sends `bytes` of a file from `position` without copying them through user space (sendfile). The caller has just
+    /// found it in the page cache ([`Io::is_warm`]) or brought it there ([`Io::scan_source`]); after a wait for the peer
+    /// that is asked again, so that the core never blocks. A file that ends early is an error.
     fn send_file(
         &mut self,
         source: &Self::Source,
@@ -239,6 +240,20 @@ pub trait Io: Clone + 'static {
         position: u64,
         bytes: usize,
     ) -> impl Future<Output = Result<Vec<u8>>>;
+
+    /// Whether `bytes` of a file at `position` seem to be in the page cache. Asks, and never waits for the disk.
+    fn is_warm(&self, source: &Self::Source, position: u64, bytes: u64) -> bool;
+
+    /// Shows `bytes` of a file at `position` to `look`, in order and piece by piece, on their way into the page cache and
+    /// without blocking the core. Ends when `look` says false, or with the file; returns the state.
+    fn scan_source<T: Send + 'static>(
+        &self,
+        source: &Self::Source,
+        position: u64,
+        bytes: u64,
+        state: T,
+        look: fn(&mut T, &[u8]) -> bool,
+    ) -> impl Future<Output = Result<T>>;
 
     /// Renames a file. Durable only after [`Io::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = Result<()>>;

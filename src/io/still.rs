@@ -147,6 +147,22 @@ impl<I: Io> Io for Still<I> {
         self.beneath.read_source(source, position, bytes)
     }
 
+    fn is_warm(&self, source: &I::Source, position: u64, bytes: u64) -> bool {
+        self.beneath.is_warm(source, position, bytes)
+    }
+
+    fn scan_source<T: Send + 'static>(
+        &self,
+        source: &I::Source,
+        position: u64,
+        bytes: u64,
+        state: T,
+        look: fn(&mut T, &[u8]) -> bool,
+    ) -> impl Future<Output = Result<T>> {
+        self.beneath
+            .scan_source(source, position, bytes, state, look)
+    }
+
     async fn rename(&self, _from: &Path, _to: &Path) -> Result<()> {
         Ok(())
     }

@@ -159,7 +159,8 @@ fn known_at_or_before<I: Io>(
     )
 }
 
-fn known_at_or_before_pos<I: Io>(
+/// The last known boundary at or before position `pos`, the segment's beginning at least.
+pub(crate) fn known_at_or_before_pos<I: Io>(
     partition: &Partition<I>,
     segment: &Segment<I>,
     pos: u64,
@@ -195,7 +196,8 @@ fn best<I: Io>(
     }
 }
 
-fn known_after<I: Io>(
+/// The first known boundary behind `offset`.
+pub(crate) fn known_after<I: Io>(
     partition: &Partition<I>,
     segment: &Segment<I>,
     offset: Offset,

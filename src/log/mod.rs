@@ -34,6 +34,7 @@
 //! - Recovery writes nothing into old journals: it makes what it accepted durable, and the journals are retired as a
 //!   whole after every core has carried its partitions into a new one. Until then it can run again and finds the same.
 
+mod check;
 mod chunk;
 mod commit;
 mod core;
@@ -46,6 +47,7 @@ mod partition;
 mod read;
 mod recovery;
 mod roll;
+mod scans;
 mod segment;
 mod start;
 mod stats;

@@ -1,6 +1,6 @@
 //! One partition of the log: its segments and frontiers, and the handle that the shard holds.
 
-use crate::base::batch::stamp;
+use crate::base::batch::{LEADER_EPOCH, stamp};
 use crate::base::{AckLevel, Offset, PartitionKey, RecordBatch};
 use crate::io::{Io, Signal};
 use crate::log::SegmentSettings;
@@ -17,8 +17,6 @@ use std::rc::Rc;
 
 /// How many batch boundaries near the tail are kept to be found at once.
 const RECENT_MAX: usize = 128;
-/// The leader epoch that a single node stamps.
-pub(crate) const LEADER_EPOCH: i32 = 0;
 const STAMP_BYTES: usize = 16;
 
 /// How far a partition has come. `synced <= written <= appended`.

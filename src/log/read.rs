@@ -3,6 +3,7 @@
 
 use crate::base::{Body, Offset, RecordBatch, TimestampMs, record};
 use crate::io::Io;
+use crate::log::check::Check;
 use crate::log::chunk::Chunk;
 use crate::log::error::ReadError;
 use crate::log::locate::{self, Boundary};
@@ -33,16 +34,16 @@ impl<I: Io> PartitionLog<I> {
             };
             let before = body.bytes;
             let next = self.read_segment(&segment, from, until, left, body).await?;
-            if next <= from {
+            if next.is_end || next.offset <= from {
                 break;
             }
-            from = next;
+            from = next.offset;
             left = left.saturating_sub(body.bytes - before);
         }
         Ok(())
     }
 
-    /// Reads from one segment. Returns the offset after what was added.
+    /// Reads from one segment.
     async fn read_segment(
         &self,
         segment: &Rc<Segment<I>>,
@@ -50,7 +51,7 @@ impl<I: Io> PartitionLog<I> {
         until: Offset,
         bytes_max: u64,
         body: &mut Body<Chunk<I>, I::Source>,
-    ) -> Result<Offset, ReadError> {
+    ) -> Result<Next, ReadError> {
         let partition = &self.partition;
         let mut start = locate::floor(partition, segment, from);
         let source = if start.pos < segment.tail.borrow().mem_start() {
@@ -64,17 +65,47 @@ impl<I: Io> PartitionLog<I> {
         let limit = start.pos.saturating_add(bytes_max);
         let end = locate::end_of_read(partition, segment, start, from, limit, until);
         if end.pos <= start.pos {
-            return Ok(from);
+            let (offset, is_end) = (from, true);
+            return Ok(Next { offset, is_end });
         }
-        let mem_start = segment.tail.borrow().mem_start();
-        match source {
-            None if start.pos < mem_start => {
-                let source = self.source(segment).await?;
-                add_pieces(segment, start, end, Some(source), body);
-            }
-            source => add_pieces(segment, start, end, source, body),
+        let is_in_file = start.pos < segment.tail.borrow().mem_start();
+        let source = match source {
+            None if is_in_file => Some(self.source(segment).await?),
+            source => source,
+        };
+        let good = match &source {
+            Some(source) => self.good_end(segment, source, start, end, from).await,
+            None => Ok(end),
+        };
+        let good = match good {
+            Ok(good) => good,
+            // Of what stands before the damage nobody should be kept.
+            Err(_) if body.bytes > 0 => start,
+            Err(error) => return Err(error),
+        };
+        if good.pos > start.pos {
+            add_pieces(segment, start, good, source, body);
         }
-        Ok(end.offset)
+        let (offset, is_end) = (good.offset, good != end);
+        Ok(Next { offset, is_end })
+    }
+
+    /// How far the file may be served from.
+    async fn good_end(
+        &self,
+        segment: &Rc<Segment<I>>,
+        source: &I::Source,
+        start: Boundary,
+        end: Boundary,
+        from: Offset,
+    ) -> Result<Boundary, ReadError> {
+        let check = Check {
+            core: &self.core,
+            partition: &self.partition,
+            segment,
+            source,
+        };
+        check.good_end(start, end, from).await
     }
 
     async fn source(&self, segment: &Segment<I>) -> Result<I::Source, ReadError> {
@@ -191,6 +222,13 @@ impl<I: Io> PartitionLog<I> {
         }
         Ok(out)
     }
+}
+
+/// Where a read goes on behind what one segment gave.
+struct Next {
+    offset: Offset,
+    /// It does not: the read ends here, whatever its limits.
+    is_end: bool,
 }
 
 fn add_pieces<I: Io>(

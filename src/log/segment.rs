@@ -5,6 +5,7 @@ use crate::base::{Offset, PartitionKey};
 use crate::io::{File, Io, Monotonic, OpenMode};
 use crate::log::index::{self, BLOCK_ENTRIES, End, Index};
 use crate::log::journal::files::write_whole;
+use crate::log::scans::Scans;
 use crate::log::tail::Tail;
 use crate::log::{LogError, paths};
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,8 @@ pub(crate) struct Segment<I: Io> {
     /// Open for direct writes; `None` before it was made and after it was sealed and done.
     pub(crate) file: RefCell<Option<Rc<I::File>>>,
     pub(crate) source: RefCell<Option<I::Source>>,
+    /// What its readers know of its file.
+    pub(crate) scans: Scans,
     /// Bytes that the file has room for.
     pub(crate) allocated: Cell<u64>,
     pub(crate) growing: Cell<bool>,
@@ -73,6 +76,7 @@ impl<I: Io> Segment<I> {
             dir: dir.to_path_buf(),
             file: RefCell::new(None),
             source: RefCell::new(None),
+            scans: Scans::default(),
             allocated: Cell::new(0),
             growing: Cell::new(false),
             tail: RefCell::new(tail),

@@ -24,6 +24,8 @@ pub struct Stats {
     pub journal_flushes: u64,
     /// Flushes of segment files in them.
     pub segment_flushes: u64,
+    /// Reads that met a damaged batch.
+    pub damaged_reads: u64,
 }
 
 /// The same, being counted, and the histograms.

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// time to come must get there.
 const YIELD_NS: u64 = 1_000;
 
+/// What a scan reads at a time: at different times, as the kernel does.
+const SCAN_PIECE_BYTES: usize = 16 << 10;
+
 /// The ground of one simulated core.
 #[derive(Clone)]
 pub struct SimIo {
@@ -117,6 +120,35 @@ impl Io for SimIo {
         let there = device::read_source(&self.world, source, position, &mut out).await?;
         out.truncate(there);
         Ok(out)
+    }
+
+    /// Drawn: nothing may rely on it.
+    fn is_warm(&self, _source: &SimSource, _position: u64, _bytes: u64) -> bool {
+        let value = self.world.rng().below(4);
+        self.world.note(Note::Random { value });
+        value > 0
+    }
+
+    async fn scan_source<T: Send + 'static>(
+        &self,
+        source: &SimSource,
+        position: u64,
+        bytes: u64,
+        mut state: T,
+        look: fn(&mut T, &[u8]) -> bool,
+    ) -> Result<T> {
+        let mut piece = vec![0; SCAN_PIECE_BYTES.min(bytes as usize)];
+        let mut seen = 0;
+        while seen < bytes {
+            let wanted = piece.len().min((bytes - seen) as usize);
+            let at = position + seen;
+            let there = device::read_source(&self.world, source, at, &mut piece[..wanted]).await?;
+            if there == 0 || !look(&mut state, &piece[..there]) {
+                break;
+            }
+            seen += there as u64;
+        }
+        Ok(state)
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -136,6 +136,23 @@ impl Io for Uring {
         source::read(&self.core, source, position, bytes)
     }
 
+    fn is_warm(&self, source: &UringSource, position: u64, bytes: u64) -> bool {
+        bytes == 0 || source.is_warm(position, position.saturating_add(bytes))
+    }
+
+    fn scan_source<T: Send + 'static>(
+        &self,
+        source: &UringSource,
+        position: u64,
+        bytes: u64,
+        state: T,
+        look: fn(&mut T, &[u8]) -> bool,
+    ) -> impl Future<Output = Result<T>> {
+        let (source, until) = (source.clone(), position.saturating_add(bytes));
+        self.core
+            .blocking(move || source.scan(position, until, state, look))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = Result<()>> {
         let (from, to) = (from.to_owned(), to.to_owned());
         self.core.blocking(move || std::fs::rename(from, to))

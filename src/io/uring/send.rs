@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  write_vectored:  sendmsg (no wait) ──EAGAIN──> a plain write through the stream, which waits for room ──> again
-//!  send_file:       span warm? ──no──> warm it on a blocking thread, and ask for the next one
-//!                      └──yes──> sendfile (no wait) ──EAGAIN──> copy <= 4 KiB of it through the stream ──> again
+//!  send_file:       sendfile (no wait) ──EAGAIN──> copy <= 4 KiB of the span through the stream ──> still warm?
+//!                      ▲                                        no: warm it on a blocking thread, and ask for the next one
+//!                      └───────────────────────────────────────────────────────────────────────────┘
 //! ```
 //! glommio has no way to only wait until a socket can be written; a small write that must wait is one.
 
@@ -164,10 +165,12 @@ impl Writer for UringWriter {
             .checked_add(bytes)
             .ok_or_else(|| Error::from(ErrorKind::InvalidInput))?;
         let (mut at, mut to) = (position, position);
+        // The caller has just looked; who waits for a slow peer looks again.
+        let mut has_waited = false;
         while at < end {
             if at == to {
                 to = end.min(at.saturating_add(SLICE_BYTES));
-                if !source.is_warm(at, to) {
+                if has_waited && !source.is_warm(at, to) {
                     self.warm(source, at, to).await?;
                 }
             }
@@ -175,6 +178,7 @@ impl Writer for UringWriter {
             at += sent;
             if at < to {
                 // Less than asked: the socket is full.
+                has_waited = true;
                 let copied = self.send_copy(source, at, to).await? as u64;
                 at += copied;
                 if copied == 0 {

@@ -59,18 +59,30 @@ impl UringSource {
 
     /// Blocks until `from..to` is in the page cache, or the file ends.
     pub(super) fn warm(&self, from: u64, to: u64) -> Result<()> {
+        self.scan(from, to, (), |(), _| true)
+    }
+
+    /// The same, and shows the bytes to `look` until it says false. Returns the state.
+    pub(super) fn scan<T>(
+        &self,
+        from: u64,
+        to: u64,
+        mut state: T,
+        look: fn(&mut T, &[u8]) -> bool,
+    ) -> Result<T> {
         let mut scratch = [0; PIECE_BYTES];
         let mut position = from;
         while position < to {
             let want = (to - position).min(PIECE_BYTES as u64) as usize;
             match rustix::io::pread(&self.fd, &mut scratch[..want], position) {
                 Ok(0) => break,
+                Ok(count) if !look(&mut state, &scratch[..count]) => break,
                 Ok(count) => position += count as u64,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(state)
     }
 }
 

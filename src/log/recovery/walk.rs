@@ -1,9 +1,9 @@
 //! A walk over stored batches: each must follow the one before, and be whole.
 
+use crate::base::batch::LEADER_EPOCH;
 use crate::base::batch::LENGTH_PREFIX_BYTES;
 use crate::base::{BatchError, Offset, RecordBatch};
 use crate::log::index::{End, Entry, Index};
-use crate::log::partition::LEADER_EPOCH;
 
 /// A walk over stored batches: each must follow the one before.
 pub(crate) struct Walk {
