@@ -45,6 +45,10 @@ async fn sync_once<I: Io>(core: &Rc<Core<I>>) -> Result<(), String> {
         segment.touched.set(false);
     }
     sync_files(core, &unsynced).await?;
+    // Something else has failed meanwhile: from there on nothing is promised, whatever this sync has reached.
+    if let Some(reason) = &*core.failed.borrow() {
+        return Err(reason.clone());
+    }
     core.meter.synced(began, core.now());
     core.durable_bound.set(target);
     for (partition, goal) in unsynced.partitions.iter().zip(goals) {

@@ -2,8 +2,12 @@
 //! once, in order, byte for byte; nothing is served that was never appended. Method: the same steps on both grounds;
 //! on io/sim with a crash at every effect, also inside recovery.
 
+#[path = "../../../tests/campaign/mod.rs"]
+mod campaign;
 mod crash;
 mod damage;
+mod decay;
+mod fail;
 mod model;
 mod steps;
 mod verify;

@@ -140,36 +140,44 @@ pub(super) async fn check_all<I: Io>(
             !bytes.is_empty(),
             "a read below the end yields something, at {next}"
         );
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let batch = RecordBatch::parse(rest).expect("whole batches");
-            batch.check().expect("sound batches");
-            rest = &rest[batch.bytes().len()..];
-            if batch.next_offset() <= next {
-                continue;
-            }
-            assert!(
-                batch.base_offset() <= next,
-                "no gap: {} at {next}",
-                batch.base_offset()
-            );
-            for record in records(&batch) {
-                let record = record.expect("sound records");
-                let offset = batch.base_offset().0 + record.offset_delta as u64;
-                if offset < next.0 {
-                    continue;
-                }
-                let value = record.value.expect("has one");
-                assert_eq!(
-                    value,
-                    value_of(offset, value.len() - 8),
-                    "bytes at {offset}"
-                );
-                count += 1;
-            }
-            next = batch.next_offset();
-        }
-        assert!(next <= until, "nothing past what was asked for");
+        let after = check_batches(&bytes, next, until);
+        count += after.0 - next.0;
+        next = after;
     }
     count
+}
+
+/// Checks every batch and record of what a read from `from` gave: whole, without a gap, with the right bytes, not past
+/// `until`. Returns the offset after the last.
+pub(super) fn check_batches(bytes: &[u8], from: Offset, until: Offset) -> Offset {
+    let (mut rest, mut next) = (bytes, from);
+    while !rest.is_empty() {
+        let batch = RecordBatch::parse(rest).expect("whole batches");
+        batch.check().expect("sound batches");
+        rest = &rest[batch.bytes().len()..];
+        if batch.next_offset() <= next {
+            continue;
+        }
+        let base = batch.base_offset();
+        assert!(base <= next, "no gap: {base} at {next}");
+        for record in records(&batch) {
+            let record = record.expect("sound records");
+            let offset = base.0 + record.offset_delta as u64;
+            if offset < next.0 {
+                continue;
+            }
+            assert_eq!(offset, next.0, "every offset has its record");
+            let value = record.value.expect("has one");
+            let expected = value_of(offset, value.len() - 8);
+            assert_eq!(value, expected, "bytes at {offset}");
+            next = Offset(offset + 1);
+        }
+        assert_eq!(next, batch.next_offset(), "as many records as offsets");
+    }
+    assert!(next <= until, "nothing past what was asked for");
+    assert!(
+        next > from,
+        "a read below the end yields something, at {from}"
+    );
+    next
 }
