@@ -33,6 +33,8 @@ pub const MAGIC: i8 = 2;
 /// The leader epoch that a single node stamps.
 pub const LEADER_EPOCH: i32 = 0;
 
+/// Attribute bit of batches that hold no record of a producer.
+pub const CONTROL: i16 = 0x20;
 const COMPRESSION_MASK: i16 = 0x07;
 const COMPRESSION_LAST: i16 = 4;
 
@@ -202,6 +204,11 @@ impl<'a> RecordBatch<'a> {
     /// The timestamp that record deltas count from.
     pub fn base_timestamp(&self) -> TimestampMs {
         TimestampMs(self.header.base_timestamp.get())
+    }
+
+    /// Whether it is for brokers and readers of the log, and holds no record of a producer.
+    pub fn is_control(&self) -> bool {
+        self.header.attributes.get() & CONTROL != 0
     }
 
     /// Whether the records are compressed.

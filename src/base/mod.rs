@@ -11,6 +11,7 @@ pub mod batch;
 pub mod batch_stream;
 pub mod body;
 pub mod checksum;
+pub mod gap;
 pub mod ids;
 pub mod limits;
 pub mod planted;

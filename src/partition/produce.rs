@@ -1,10 +1,9 @@
 //! What a produce must look like before any of it is appended.
 
+use crate::base::batch::CONTROL;
 use crate::base::{BatchError, RecordBatch};
 use thiserror::Error;
 
-/// Attribute bit of batches that only brokers write (transaction markers).
-const CONTROL: i16 = 0x20;
 /// Attribute bit of batches inside a transaction.
 const TRANSACTIONAL: i16 = 0x10;
 

@@ -259,7 +259,10 @@ fn records<'a>(
     chunk: &'a Chunk,
 ) -> impl Iterator<Item = Result<Record<'a>, ClientError>> + use<'a> {
     chunk.spans.iter().flat_map(move |span| {
-        batches(&chunk.buffer[span.bytes.clone()]).flat_map(move |batch| {
+        // Offsets pass by in a control batch, such as one that stands for lost records; there is nothing to hand out.
+        let batches = batches(&chunk.buffer[span.bytes.clone()]);
+        let batches = batches.filter(|batch| !batch.is_control());
+        batches.flat_map(move |batch| {
             let base = batch.base_offset();
             let partition = span.partition;
             record::records(&batch).filter_map(move |inner| match inner {
