@@ -46,6 +46,7 @@ mod locate;
 mod partition;
 mod read;
 mod recovery;
+pub mod repair;
 mod roll;
 mod scans;
 mod segment;

@@ -8,6 +8,7 @@ use crate::log::recovery::partition::{Rebuild, Stop};
 use crate::log::segment::zeroed;
 use crate::log::{LogError, paths};
 use std::io::ErrorKind;
+use std::path::Path;
 
 /// The note of damage, inside the partition's directory.
 pub(crate) const DAMAGE_NOTE: &str = "damaged";
@@ -110,32 +111,37 @@ impl<I: Io> Rebuild<'_, I> {
 
     /// Notes damage beside the partition, so that later starts refuse it too, whatever the journals then say.
     pub(crate) async fn note_damage(&self, reason: &str) -> Result<(), LogError> {
-        let path = self.dir.join(DAMAGE_NOTE);
-        let temporary = path.with_extension("tmp");
-        let mut block = zeroed(self.io, BLOCK_BYTES);
-        let bytes = &reason.as_bytes()[..reason.len().min(BLOCK_BYTES - 1)];
-        block.as_mut().fill(b'\n');
-        block.as_mut()[..bytes.len()].copy_from_slice(bytes);
-        block.truncate(BLOCK_BYTES);
-        let file = self
-            .io
-            .open(&temporary, OpenMode::CreateNew)
-            .await
-            .map_err(LogError::io("create", &temporary))?;
-        write_whole::<I>(&file, block, 0)
-            .await
-            .map_err(LogError::io("write", &temporary))?;
-        file.sync()
-            .await
-            .map_err(LogError::io("sync", &temporary))?;
-        file.close().await;
-        self.io
-            .rename(&temporary, &path)
-            .await
-            .map_err(LogError::io("rename", &temporary))?;
-        self.io
-            .sync_dir(&self.dir)
-            .await
-            .map_err(LogError::io("sync", &self.dir))
+        write_text(self.io, &self.dir, DAMAGE_NOTE, reason).await
     }
+}
+
+/// Puts a file of one block of text into `dir`, durably: temporary name, fill, sync, rename, sync the directory.
+pub(crate) async fn write_text<I: Io>(
+    io: &I,
+    dir: &Path,
+    name: &str,
+    text: &str,
+) -> Result<(), LogError> {
+    let path = dir.join(name);
+    let temporary = path.with_extension("tmp");
+    let mut block = zeroed(io, BLOCK_BYTES);
+    let bytes = &text.as_bytes()[..text.len().min(BLOCK_BYTES - 1)];
+    block.as_mut().fill(b'\n');
+    block.as_mut()[..bytes.len()].copy_from_slice(bytes);
+    block.truncate(BLOCK_BYTES);
+    let file = io
+        .open(&temporary, OpenMode::CreateNew)
+        .await
+        .map_err(LogError::io("create", &temporary))?;
+    write_whole::<I>(&file, block, 0)
+        .await
+        .map_err(LogError::io("write", &temporary))?;
+    file.sync()
+        .await
+        .map_err(LogError::io("sync", &temporary))?;
+    file.close().await;
+    io.rename(&temporary, &path)
+        .await
+        .map_err(LogError::io("rename", &temporary))?;
+    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))
 }

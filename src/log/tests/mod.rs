@@ -9,6 +9,7 @@ mod damage;
 mod decay;
 mod fail;
 mod model;
+mod repair;
 mod steps;
 mod verify;
 

@@ -35,7 +35,7 @@ pub(super) fn verified(disk: &SimDisk) -> Report {
     let sim = Sim::with_disk(77, disk.clone());
     let report = sim.run(|io| async move {
         let mut counter = Counter::default();
-        let report = verify(&io, Path::new(DATA), Some(NodeId(7)), &mut counter).await;
+        let report = verify(&io, Path::new(DATA), Some(NodeId(7)), None, &mut counter).await;
         let report = report.expect("the directories can be read");
         let counted: u64 = counter.records.values().sum();
         assert_eq!(counted, report.records);

@@ -39,13 +39,14 @@ pub trait Watch {
     fn read(&mut self, bytes: u64);
 }
 
-/// Reads everything below `data` that belongs to the log and compares it. `node` is who should have written it, if that
-/// is known. To run alone, while no broker serves the directory. An error means that the directories themselves could
+/// Reads everything below `data` that belongs to the log and compares it; of partitions, with `only`, that one alone.
+/// `node` is who should have written it, if that is known. To run alone, while no broker serves the directory. An error means that the directories themselves could
 /// not be read.
 pub async fn verify<I: Io>(
     io: &I,
     data: &Path,
     node: Option<NodeId>,
+    only: Option<PartitionKey>,
     watch: &mut dyn Watch,
 ) -> Result<Report, LogError> {
     let still = Still::new(io.clone());
@@ -59,6 +60,9 @@ pub async fn verify<I: Io>(
     let mut records = journal::check(&mut check).await?;
     for key in check.partition_directories().await? {
         let of_partition = records.by_partition.remove(&key).unwrap_or_default();
+        if only.is_some_and(|only| only != key) {
+            continue;
+        }
         partition::check(&mut check, key, of_partition, records.any_damaged).await?;
     }
     let mut refused = crate::log::RecoveryReport::default();

@@ -8,7 +8,7 @@ use crate::log::recovery::partition::{Found, FoundSegment, Rebuild};
 use crate::log::recovery::record::Placed;
 use crate::log::segment::read_index_file;
 use crate::log::verify::finding::{Kind, Remedy};
-use crate::log::verify::segment::{Bytes, Gap, Known, Walked, walk};
+use crate::log::verify::segment::{Bytes, Gap, Known, Piece, Walked, walk};
 use crate::log::verify::{Checking, Place};
 use crate::log::{LogError, paths};
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ async fn check_sound<I: Io>(
         expected = segment.end.next_offset;
         let is_last = number + 1 == found.segments.len();
         let tail = match is_last && !found.last_is_sealed {
-            true => Some((found.tail_pos, &found.tail[..])),
+            true => Some((found.tail_pos, found.tail.clone())),
             false => None,
         };
         let length = files.get(&segment.base).copied().unwrap_or(0);
@@ -125,11 +125,11 @@ async fn check_segment<I: Io>(
     check: &mut Checking<'_, I>,
     key: PartitionKey,
     segment: &FoundSegment,
-    tail: Option<(u64, &[u8])>,
+    tail: Option<Piece>,
     length: u64,
 ) -> Result<(), LogError> {
     let padded = segment.end.pos.next_multiple_of(BLOCK_BYTES as u64);
-    let (file_end, tail_bytes) = tail.unwrap_or((padded, &[]));
+    let file_end = tail.as_ref().map_or(padded, |(pos, _)| *pos);
     if length < file_end {
         let what = format!("the file has {length} bytes, {file_end} were written");
         let place = place(check, key, segment.base).position(length);
@@ -141,11 +141,12 @@ async fn check_segment<I: Io>(
     let end = segment.end;
     entries.retain(|entry| is_whole || entry.pos < end.pos && entry.offset < end.next_offset);
     let path = paths::segment(&paths::partition(check.data, key), segment.base);
-    let mut bytes = Bytes::new(check.io, &path, file_end, tail_bytes).await?;
+    let mut bytes = Bytes::new(check.io, &path, file_end, tail.as_slice()).await?;
     let known = Known {
         pos: Some(segment.end.pos),
         offset: Some(segment.end.next_offset),
         boundaries: &entries,
+        ..Known::default()
     };
     let mut index = IndexWalk::new(&entries);
     let watch = &mut *check.watch;
@@ -158,7 +159,7 @@ async fn check_segment<I: Io>(
             watch.batch(key, batch);
         },
     )
-    .await?;
+    .await;
     watch.read(length);
     count(check, &walked);
     tell_gaps(check, key, segment.base, &walked);
@@ -230,15 +231,16 @@ async fn check_refused<I: Io>(
         }
         let (entries, _) = check_index(check, key, *base, false).await?;
         let path = paths::segment(&paths::partition(check.data, key), *base);
-        let mut bytes = Bytes::of_file(check.io, &path).await?;
+        let mut bytes = Bytes::of_file(check.io, &path, &[]).await?;
         let known = Known {
             pos: None,
             offset: bases.get(number + 1).copied(),
             boundaries: &entries,
+            ..Known::default()
         };
         let watch = &mut *check.watch;
         let each = |batch: &crate::base::RecordBatch<'_>, _, _| watch.batch(key, batch);
-        let mut walked = walk(&mut bytes, *base, &known, each).await?;
+        let mut walked = walk(&mut bytes, *base, &known, each).await;
         watch.read(files[base]);
         count(check, &walked);
         // Behind the last sound batch of the last segment may lie what the journal holds.

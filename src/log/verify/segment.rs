@@ -13,12 +13,16 @@ const STEP_BYTES: usize = 1 << 20;
 /// Where the format version lies in a batch: what the search for one looks at first.
 const MAGIC_AT: usize = 16;
 
-/// The bytes of one segment in order: what its file holds, then what only the journal holds.
+/// Bytes that the journal holds for a position of a segment.
+pub(crate) type Piece = (u64, Vec<u8>);
+
+/// The bytes of one segment in order: what its file holds, and over it what only the journal holds.
 pub(crate) struct Bytes<'a, I: Io> {
     file: I::File,
     /// The file's part ends here; where the file is shorter, zeros stand for what is missing.
     file_end: u64,
-    tail: &'a [u8],
+    end: u64,
+    over: &'a [Piece],
     window: Vec<u8>,
     /// The window's bytes that were passed.
     passed: usize,
@@ -29,26 +33,35 @@ pub(crate) struct Bytes<'a, I: Io> {
 }
 
 impl<'a, I: Io> Bytes<'a, I> {
-    /// All of a file.
-    pub(crate) async fn of_file(io: &I, path: &Path) -> Result<Self, LogError> {
-        let mut bytes = Self::new(io, path, 0, &[]).await?;
-        let size = bytes.file.size().await;
-        bytes.file_end = size.map_err(LogError::io("stat", path))?;
-        Ok(bytes)
+    /// All of a file, and `over` it.
+    pub(crate) async fn of_file(io: &I, path: &Path, over: &'a [Piece]) -> Result<Self, LogError> {
+        let bytes = Self::new(io, path, 0, over).await?;
+        let size = bytes
+            .file
+            .size()
+            .await
+            .map_err(LogError::io("stat", path))?;
+        Ok(Self {
+            file_end: size,
+            end: bytes.end.max(size),
+            ..bytes
+        })
     }
 
-    /// The file as far as `file_end`, whole blocks, and `tail` behind that.
+    /// The file as far as `file_end`, and `over` it.
     pub(crate) async fn new(
         io: &I,
         path: &Path,
         file_end: u64,
-        tail: &'a [u8],
+        over: &'a [Piece],
     ) -> Result<Self, LogError> {
         let file = io.open(path, OpenMode::Existing).await;
+        let ends = over.iter().map(|(pos, bytes)| pos + bytes.len() as u64);
         Ok(Self {
             file: file.map_err(LogError::io("open", path))?,
             file_end,
-            tail,
+            end: ends.fold(file_end, u64::max),
+            over,
             window: Vec::new(),
             passed: 0,
             loaded: 0,
@@ -58,7 +71,7 @@ impl<'a, I: Io> Bytes<'a, I> {
 
     /// The position after the last byte.
     pub(crate) fn end(&self) -> u64 {
-        self.file_end + self.tail.len() as u64
+        self.end
     }
 
     /// What is at hand from where the walk stands.
@@ -77,40 +90,37 @@ impl<'a, I: Io> Bytes<'a, I> {
     }
 
     /// Brings `wanted` bytes to hand, or all there are.
-    pub(crate) async fn load(&mut self, wanted: usize) -> Result<(), LogError> {
-        while self.here().len() < wanted && self.loaded < self.end() {
+    pub(crate) async fn load(&mut self, wanted: usize) {
+        while self.here().len() < wanted && self.loaded < self.end {
             self.window.drain(..self.passed);
             self.passed = 0;
-            if self.loaded < self.file_end {
-                self.load_file().await?;
-            } else {
-                let from = (self.loaded - self.file_end) as usize;
-                self.window.extend_from_slice(&self.tail[from..]);
-                self.loaded = self.end();
-            }
+            let step = (STEP_BYTES as u64).min(self.end - self.loaded) as usize;
+            let (from, at) = (self.loaded, self.window.len());
+            self.load_file(step).await;
+            self.lay_over(from, at);
         }
-        Ok(())
     }
 
-    async fn load_file(&mut self) -> Result<(), LogError> {
-        let left = self.file_end - self.loaded;
-        let step = (STEP_BYTES as u64).min(left) as usize;
-        match self.file.read_at(self.loaded, whole(step)).await {
-            Ok(read) => self.take(read.as_ref(), step),
-            Err(_) => {
-                for from in (0..step).step_by(BLOCK_BYTES) {
-                    let bytes = BLOCK_BYTES.min(step - from);
-                    match self.file.read_at(self.loaded, BLOCK_BYTES).await {
-                        Ok(read) => self.take(read.as_ref(), bytes),
-                        Err(error) => {
-                            self.unreadable.push((self.loaded, error.to_string()));
-                            self.take(&[], bytes);
-                        }
-                    }
+    /// Takes `step` bytes of the file. Where a read fails, each block is tried alone.
+    async fn load_file(&mut self, step: usize) {
+        let in_file = self.file_end.saturating_sub(self.loaded).min(step as u64) as usize;
+        let read = match in_file {
+            0 => return self.take(&[], step),
+            in_file => self.file.read_at(self.loaded, whole(in_file)).await,
+        };
+        if let Ok(read) = read {
+            return self.take(read.as_ref(), step);
+        }
+        for from in (0..step).step_by(BLOCK_BYTES) {
+            let bytes = BLOCK_BYTES.min(step - from);
+            match self.file.read_at(self.loaded, BLOCK_BYTES).await {
+                Ok(read) => self.take(read.as_ref(), bytes),
+                Err(error) => {
+                    self.unreadable.push((self.loaded, error.to_string()));
+                    self.take(&[], bytes);
                 }
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, read: &[u8], bytes: usize) {
@@ -118,6 +128,19 @@ impl<'a, I: Io> Bytes<'a, I> {
         self.window.extend_from_slice(&read[..have]);
         self.window.resize(self.window.len() + bytes - have, 0);
         self.loaded += bytes as u64;
+    }
+
+    /// Puts the journal's bytes over what was loaded from position `from` on, which lies in the window from `at` on.
+    fn lay_over(&mut self, from: u64, at: usize) {
+        for (pos, bytes) in self.over {
+            let begin = (*pos).max(from);
+            let end = (pos + bytes.len() as u64).min(self.loaded);
+            if begin < end {
+                let piece = &bytes[(begin - pos) as usize..(end - pos) as usize];
+                let into = at + (begin - from) as usize;
+                self.window[into..into + piece.len()].copy_from_slice(piece);
+            }
+        }
     }
 
     pub(crate) async fn close(self) {
@@ -136,6 +159,8 @@ pub(crate) struct Known<'a> {
     pub(crate) pos: Option<u64>,
     /// The offset behind it.
     pub(crate) offset: Option<Offset>,
+    /// From this position on, whatever is no sound batch is the end.
+    pub(crate) may_end_at: Option<u64>,
     /// Boundaries of batches: a batch that was put into another's place is told by them.
     pub(crate) boundaries: &'a [Entry],
 }
@@ -170,6 +195,7 @@ pub(crate) struct Walked {
     pub(crate) batches: u64,
     pub(crate) records: u64,
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) index: Index,
 }
 
 /// Walks a segment whose first offset is `base`; `each` sees every sound batch with its position and the largest
@@ -179,7 +205,7 @@ pub(crate) async fn walk<I: Io>(
     base: Offset,
     known: &Known<'_>,
     mut each: impl FnMut(&RecordBatch<'_>, u64, i64),
-) -> Result<Walked, LogError> {
+) -> Walked {
     let start = End {
         pos: 0,
         next_offset: base,
@@ -191,6 +217,7 @@ pub(crate) async fn walk<I: Io>(
         batches: 0,
         records: 0,
         gaps: Vec::new(),
+        index: Index::default(),
     };
     while known.pos.is_none_or(|pos| walk.end.pos < pos)
         && known
@@ -198,7 +225,7 @@ pub(crate) async fn walk<I: Io>(
             .is_none_or(|offset| walk.end.next_offset < offset)
     {
         let before = walk.end;
-        let reason = match next(bytes, &mut walk).await? {
+        let reason = match next(bytes, &mut walk).await {
             Ok(length) => {
                 let batch = RecordBatch::parse(&bytes.here()[..length]);
                 let batch = batch.expect("the walk went over it");
@@ -210,7 +237,7 @@ pub(crate) async fn walk<I: Io>(
             }
             Err(reason) => reason,
         };
-        let Some(gap) = pass_damage(bytes, &mut walk, known, reason).await? else {
+        let Some(gap) = pass_damage(bytes, &mut walk, known, reason).await else {
             break;
         };
         let goes_on = walk.end.pos > gap.from_pos;
@@ -220,30 +247,28 @@ pub(crate) async fn walk<I: Io>(
         }
     }
     found.end = walk.end;
-    Ok(found)
+    found.index = walk.index;
+    found
 }
 
 /// Takes the next batch into `walk`, if it is sound and follows. Returns its length, or why not.
-async fn next<I: Io>(
-    bytes: &mut Bytes<'_, I>,
-    walk: &mut Walk,
-) -> Result<Result<usize, String>, LogError> {
+async fn next<I: Io>(bytes: &mut Bytes<'_, I>, walk: &mut Walk) -> Result<usize, String> {
     let mut wanted = HEADER_BYTES;
     loop {
-        bytes.load(wanted).await?;
+        bytes.load(wanted).await;
         match walk.step(bytes.here()) {
-            Ok(Step::Over(batch)) => return Ok(Ok(batch.bytes().len())),
+            Ok(Step::Over(batch)) => return Ok(batch.bytes().len()),
             Ok(Step::Short(needed)) if bytes.here().len() >= needed => {
                 unreachable!("a batch that is all there is not short")
             }
             Ok(Step::Short(needed)) => {
-                bytes.load(needed).await?;
+                bytes.load(needed).await;
                 if bytes.here().len() < needed {
-                    return Ok(Err("the segment ends in the middle of a batch".into()));
+                    return Err("the segment ends in the middle of a batch".into());
                 }
                 wanted = needed;
             }
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => return Err(reason),
         }
     }
 }
@@ -255,12 +280,15 @@ async fn pass_damage<I: Io>(
     walk: &mut Walk,
     known: &Known<'_>,
     reason: String,
-) -> Result<Option<Gap>, LogError> {
+) -> Option<Gap> {
     let (from_pos, from) = (walk.end.pos, walk.end.next_offset);
-    let search = search(bytes, from_pos, from, known).await?;
+    if known.may_end_at.is_some_and(|end| from_pos >= end) {
+        return None;
+    }
+    let search = search(bytes, from_pos, from, known).await;
     let found = match search {
         Search::Found(pos, offset) => Some((pos, offset)),
-        Search::Zeros if known.pos.is_none() && known.offset.is_none() => return Ok(None),
+        Search::Zeros if known.pos.is_none() && known.offset.is_none() => return None,
         Search::Zeros | Search::Nothing => None,
     };
     let gap = Gap {
@@ -274,7 +302,7 @@ async fn pass_damage<I: Io>(
         walk.end.pos = pos;
         walk.end.next_offset = offset;
     }
-    Ok(Some(gap))
+    Some(gap)
 }
 
 /// What a search for the next sound batch ended with.
@@ -294,10 +322,10 @@ async fn search<I: Io>(
     behind: u64,
     from: Offset,
     known: &Known<'_>,
-) -> Result<Search, LogError> {
+) -> Search {
     let mut zeros = true;
     loop {
-        bytes.load(BATCH_BYTES_MAX + STEP_BYTES).await?;
+        bytes.load(BATCH_BYTES_MAX + STEP_BYTES).await;
         let (here, pos) = (bytes.here(), bytes.pos());
         // Up to where a batch that begins there has its header at hand.
         let step = STEP_BYTES.min(here.len().saturating_sub(HEADER_BYTES - 1));
@@ -310,17 +338,17 @@ async fn search<I: Io>(
         });
         if let Some((at, offset)) = found {
             bytes.pass(at);
-            return Ok(Search::Found(pos + at as u64, offset));
+            return Search::Found(pos + at as u64, offset);
         }
         let passed = if step == 0 { here.len() } else { step };
         zeros &= here[..passed].iter().all(|byte| *byte == 0);
         bytes.pass(passed);
         if step == 0 {
-            return Ok(if zeros {
+            return if zeros {
                 Search::Zeros
             } else {
                 Search::Nothing
-            });
+            };
         }
     }
 }
