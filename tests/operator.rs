@@ -211,3 +211,225 @@ fn verify_refuses_what_is_served_and_what_is_no_data() {
         refused.err
     );
 }
+
+/// The lines of partition `number`, with their offsets.
+fn consumed(server: &str, number: &str) -> Vec<(u64, String)> {
+    let consume = [
+        "consume",
+        "logs",
+        "--partition",
+        number,
+        "--from",
+        "beginning",
+    ];
+    let rest = ["--exit-at-end", "--format", "%o %v\\n", "--server", server];
+    let text = good(&[&consume[..], &rest].concat(), b"").out;
+    let lines = text.lines().map(|line| line.split_once(' ').unwrap());
+    lines
+        .map(|(offset, value)| (offset.parse().unwrap(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_damaged_segment_is_found_repaired_and_served_again() {
+    let data = filled("repair", 8_000);
+    let dir = data.path().to_str().unwrap();
+    flip(&segments(data.path(), 1)[0], 300_000);
+    let (_, document) = verify(data.path());
+    let damaged = document["findings"][0]["offset"].as_u64().unwrap();
+
+    let before = everything(data.path());
+    let repair = ["repair", dir, "--partition", "logs/1"];
+    let asked = millrace(&[&repair[..], &["--accept-loss"]].concat(), b"yes\n");
+    assert_eq!(asked.code, 2, "{}", asked.err);
+    assert!(
+        asked.out.contains("would be lost") && asked.err.contains("--yes"),
+        "{}",
+        asked.out
+    );
+    let inside = (damaged - 1).to_string();
+    let cut = millrace(
+        &[&repair[..], &["--cut-at", &inside, "--yes"]].concat(),
+        b"",
+    );
+    assert_eq!(cut.code, 1);
+    assert!(cut.err.contains(&format!("or {damaged}\n")), "{}", cut.err);
+    let sound = millrace(
+        &[
+            "repair",
+            dir,
+            "--partition",
+            "logs/0",
+            "--accept-loss",
+            "--yes",
+        ],
+        b"",
+    );
+    assert!(
+        sound.code == 1 && sound.err.contains("is sound"),
+        "{}",
+        sound.err
+    );
+    let unknown = millrace(
+        &[
+            "repair",
+            dir,
+            "--partition",
+            "logs/7",
+            "--accept-loss",
+            "--yes",
+        ],
+        b"",
+    );
+    assert!(
+        unknown.code == 1 && unknown.err.contains("no partition"),
+        "{}",
+        unknown.err
+    );
+    assert!(
+        before == everything(data.path()),
+        "a refused repair changes nothing"
+    );
+
+    let flags = ["--accept-loss", "--yes", "-o", "json"];
+    let done = good(&[&repair[..], &flags].concat(), b"").json();
+    let loss = &done["losses"][0];
+    let lost = loss["from"].as_u64().unwrap()..loss["until"].as_u64().unwrap();
+    assert_eq!(
+        (lost.start, done["next_offset"].as_u64()),
+        (damaged, Some(8_000))
+    );
+    let copy = segments(data.path(), 1)[0].file_name().unwrap().to_owned();
+    let copy = Path::new(done["copies"].as_str().unwrap()).join(copy);
+    assert!(copy.exists(), "{}", copy.display());
+    let (code, document) = verify(data.path());
+    assert_eq!(code, 0, "{document}");
+
+    let broker = Broker::start(data.path(), &cpus(1));
+    let server = broker.addresses().remove(0);
+    good(
+        &["produce", "logs", "--partition", "1", "--server", &server],
+        b"one more\n",
+    );
+    let expected = (0..8_000).filter(|number| !lost.contains(number));
+    let expected = expected.map(|number| (number, line(number as usize)));
+    let expected: Vec<_> = expected.chain([(8_000, "one more".to_owned())]).collect();
+    assert!(consumed(&server, "1") == expected);
+    assert_eq!(consumed(&server, "0").len(), 8_000);
+    let (status, said) = broker.stop();
+    assert!(status.success(), "{said:?}");
+}
+
+#[test]
+fn a_partition_that_a_start_refuses_names_the_commands_that_mend_it() {
+    let data = filled("refused", 8_000);
+    let dir = data.path().to_str().unwrap();
+    std::fs::remove_file(segments(data.path(), 0).last().unwrap()).unwrap();
+    let broker = Broker::start(data.path(), &cpus(1));
+    let server = broker.addresses().remove(0);
+    let commands = [
+        format!("`millrace verify {dir}`"),
+        format!("`millrace repair {dir} --partition logs/0 --accept-loss`"),
+    ];
+    let consume = [
+        "consume",
+        "logs",
+        "--partition",
+        "0",
+        "--from",
+        "beginning",
+        "--exit-at-end",
+    ];
+    for command in [&consume[..], &["topic", "describe", "logs"]] {
+        let refused = millrace(&[command, &["--server", &server]].concat(), b"");
+        assert_eq!(refused.code, 1, "{command:?}: {}", refused.err);
+        for mend in &commands {
+            assert!(refused.err.contains(mend), "{command:?}: {}", refused.err);
+        }
+    }
+    assert_eq!(consumed(&server, "1").len(), 8_000);
+    let (status, said) = broker.stop();
+    assert!(status.success(), "{said:?}");
+    assert!(
+        commands.iter().all(|command| said.err.contains(command)),
+        "{}",
+        said.err
+    );
+
+    let (code, document) = verify(data.path());
+    assert_eq!(code, 1);
+    let finding = &document["findings"].as_array().unwrap();
+    let refused = finding
+        .iter()
+        .find(|finding| finding["kind"] == "partition-refused");
+    let remedy = refused.unwrap()["remedy"].as_str().unwrap().to_owned();
+    let words: Vec<&str> = remedy.split(' ').skip(1).collect();
+    good(&[&words[..], &["--yes"]].concat(), b"");
+    assert_eq!(verify(data.path()).0, 0);
+    let broker = Broker::start(data.path(), &cpus(2));
+    let server = broker.addresses().remove(0);
+    let kept = consumed(&server, "0");
+    assert!(kept.len() > 1_000 && kept.len() < 8_000, "{}", kept.len());
+    good(
+        &["produce", "logs", "--partition", "0", "--server", &server],
+        b"one more\n",
+    );
+    assert_eq!(consumed(&server, "0").last().unwrap().1, "one more");
+}
+
+/// An entry of the journal that was acknowledged is gone: everything that it may have held is refused, the catalog too, so
+/// nothing is served. All of it can be repaired, and what the other entries and the segments hold is still there.
+#[test]
+fn a_journal_that_lost_an_entry_stops_the_start_and_can_be_repaired() {
+    let data = filled("journal", 3_000);
+    let dir = data.path().to_str().unwrap();
+    let is_entry = |block: &[u8]| block.starts_with(b"MRENTRY");
+    let files = everything(&data.path().join("journal"));
+    let entries = files.iter().flat_map(|(path, bytes)| {
+        let blocks = bytes.chunks(4_096).enumerate();
+        let entries = blocks.filter(|(_, block)| is_entry(block));
+        entries.map(move |(number, _)| (path, number))
+    });
+    let (path, number) = entries.last().unwrap();
+    flip(path, number * 4_096 + 200);
+
+    let refused = millrace(
+        &[
+            "serve",
+            "--data",
+            dir,
+            "--listen",
+            "127.0.0.1:0",
+            "--cores",
+            &cpus(1),
+        ],
+        b"",
+    );
+    assert_eq!(refused.code, 74, "{}", refused.err);
+    let catalog = format!(
+        "`millrace repair {dir} --partition {:032x}/0 --accept-loss`",
+        0
+    );
+    assert!(refused.err.contains(&catalog), "{}", refused.err);
+    for round in 0.. {
+        let (code, document) = verify(data.path());
+        let findings = document["findings"].as_array().unwrap();
+        let refused = findings
+            .iter()
+            .find(|finding| finding["kind"] == "partition-refused");
+        let Some(refused) = refused else {
+            assert_eq!((code, round), (0, 3), "{document}");
+            break;
+        };
+        let remedy = refused["remedy"].as_str().unwrap().to_owned();
+        let words: Vec<&str> = remedy.split(' ').skip(1).collect();
+        good(&[&words[..], &["--yes"]].concat(), b"");
+    }
+    let broker = Broker::start(data.path(), &cpus(1));
+    let server = broker.addresses().remove(0);
+    let kept: usize = ["0", "1"]
+        .map(|number| consumed(&server, number).len())
+        .iter()
+        .sum();
+    assert!(kept > 5_000, "{kept}");
+}

@@ -6,6 +6,7 @@ use crate::cli::demo::DemoArgs;
 use crate::cli::exit::exit_help;
 use crate::cli::print::Output;
 use crate::cli::produce::ProduceArgs;
+use crate::cli::repair::RepairArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::topic::TopicCommand;
 use crate::cli::values::Endpoint;
@@ -59,6 +60,8 @@ pub enum Command {
     Consume(ConsumeArgs),
     /// Check a data directory that no broker serves: every checksum, chain, index and gap; changes nothing
     Verify(VerifyArgs),
+    /// Let a damaged partition serve again: cut it, or accept the loss of what cannot be read
+    Repair(RepairArgs),
     /// Show where the time of each core of the broker went since its start
     Stages,
     /// Print the version

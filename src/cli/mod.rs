@@ -27,6 +27,7 @@ pub mod offline;
 pub mod print;
 pub mod produce;
 pub mod pump;
+pub mod repair;
 pub mod serve;
 pub mod serving;
 pub mod sink;
@@ -78,6 +79,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Demo(flags) => demo::run(flags, args.output),
         // Never by the environment's word: a load is nothing to send somewhere by accident.
         Command::Bench(flags) => bench::run(flags, args.server.as_ref(), args.output),
+        Command::Repair(flags) => repair::run(flags, args.output),
         Command::Verify(flags) => verify::run(flags, args.output),
         Command::Stages => stages::run(&server(args)?, args.output),
         Command::Version => version(args),

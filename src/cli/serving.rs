@@ -5,6 +5,7 @@
 //!                                                                        stop flag ─> Net::stop ─> Shard::stop
 //! ```
 
+use crate::catalog::CATALOG_KEY;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::offline::boot;
 use crate::cli::print;
@@ -15,8 +16,8 @@ use crate::io::{Io, Listener};
 use crate::log::{self, LogError, Recovered, RecoveryReport};
 use crate::net::{self, Net};
 use crate::ops::{node, preflight};
-use crate::shard::{self, Message, Shard, Share, StartReport};
-use std::path::PathBuf;
+use crate::shard::{self, Message, Shard, Share, StartError, StartReport, remedy};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,7 +81,7 @@ impl Serving {
             let data = data.clone();
             async move { log::recover(&io, &data).await }
         })?;
-        let recovered = recovered.map_err(|error| storage_failure(&error))?;
+        let recovered = recovered.map_err(|error| storage_failure(&error, &self.data))?;
         let cores = self.plan.cpus.len() as u16;
         let mut options = log::Options::new(self.data, node, recovered.epoch);
         options.hot_bytes_max = HOT_BYTES;
@@ -158,7 +159,7 @@ async fn serve_core(
     let node = options.log.node;
     let (shard, report) = Shard::start(io.clone(), mailbox, options, share)
         .await
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start: {error}")))?;
+        .map_err(|error| start_failure(&error, &start.log.data))?;
     report_start(&report);
     let net = Net::new(io.clone(), shard.clone(), net::Options::new(node));
     net.serve(listener);
@@ -223,6 +224,18 @@ fn report_start(report: &StartReport) {
     }
 }
 
-fn storage_failure(error: &LogError) -> Failure {
-    Failure::new(Exit::Io, format!("cannot recover: {error}"))
+fn storage_failure(error: &LogError, data: &Path) -> Failure {
+    let line = format!(
+        "cannot recover: {error}; `millrace verify {}` says all that is wrong",
+        data.display()
+    );
+    Failure::new(Exit::Io, line)
+}
+
+fn start_failure(error: &StartError, data: &Path) -> Failure {
+    let remedy = match error {
+        StartError::Catalog(_) => format!("; {}", remedy(data, &CATALOG_KEY.to_string())),
+        _ => String::new(),
+    };
+    Failure::new(Exit::Io, format!("cannot start: {error}{remedy}"))
 }

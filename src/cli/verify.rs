@@ -53,7 +53,7 @@ pub struct Verified {
 /// Verifies and prints.
 pub fn run(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     let _lock = claim(&args.data)?;
-    let found = look(&args.data)?;
+    let found = look(&args.data, None)?;
     emit(&print(&args.data, &found, output))?;
     let (damage, harmless) = (
         found.report.count(Severity::Damage),
@@ -69,8 +69,8 @@ pub fn run(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, line))
 }
 
-/// Reads the directory, whose lock the caller has.
-pub fn look(data: &Path) -> Result<Verified, Failure> {
+/// Reads the directory, whose lock the caller has; of partitions, with `only`, that one alone.
+pub fn look(data: &Path, only: Option<PartitionKey>) -> Result<Verified, Failure> {
     let (node, refused) = match node::read(data) {
         Ok(node) => (node, None),
         Err(error) => (None, Some(error)),
@@ -80,7 +80,7 @@ pub fn look(data: &Path) -> Result<Verified, Failure> {
     let read = boot(move |io| {
         let (dir, mut reader) = (dir.clone(), Reader::new(shown.clone()));
         async move {
-            let report = verify(&io, &dir, node, &mut reader).await;
+            let report = verify(&io, &dir, node, only, &mut reader).await;
             report.map(|report| (report, reader))
         }
     })?;

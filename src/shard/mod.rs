@@ -48,7 +48,7 @@ mod tests;
 
 pub use message::Message;
 pub use produce::Ticket;
-pub use start::{Options, Share, StartError, StartReport, share};
+pub use start::{Options, Share, StartError, StartReport, remedy, share};
 pub use stats::Stats;
 pub use stop::StopError;
 

@@ -24,6 +24,7 @@ use crate::shard::post::Post;
 use crate::shard::{forwarded, replay, topics};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::rc::Rc;
 use thiserror::Error;
 
@@ -151,7 +152,7 @@ async fn start_here<I: Io>(
     let core = new_core(io, Rc::clone(post), log, catalog, &options);
     io.spawn(forwarded::receive(Rc::clone(&core)));
     exchange_topics(&core).await?;
-    let report = open_partitions(&core, &found).await;
+    let report = open_partitions(&core, &found, &options.log.data).await;
     if is_first {
         let addresses = all_opened(&core, &options.address).await?;
         retire_journals(io, &share.retired).await?;
@@ -245,6 +246,7 @@ async fn exchange_topics<I: Io>(core: &Core<I>) -> Result<(), StartError> {
 async fn open_partitions<I: Io>(
     core: &Core<I>,
     found: &BTreeMap<PartitionKey, Option<String>>,
+    data: &Path,
 ) -> StartReport {
     let mut report = StartReport::default();
     let topics: Vec<_> = core.catalog.borrow().topics().cloned().collect();
@@ -253,9 +255,11 @@ async fn open_partitions<I: Io>(
         for key in owned {
             match found.get(&key) {
                 Some(Some(damage)) => {
+                    let remedy = remedy(data, &format!("{}/{}", topic.name, key.partition));
+                    let damage = format!("{damage}; {remedy}");
                     let seat = Seat::Damaged(damage.clone());
                     core.seats.borrow_mut().insert(key, seat);
-                    report.damaged.push((key, damage.clone()));
+                    report.damaged.push((key, damage));
                     continue;
                 }
                 Some(None) => {}
@@ -276,6 +280,14 @@ async fn open_partitions<I: Io>(
         }
     }
     report
+}
+
+/// What an operator does about a partition that is refused.
+pub fn remedy(data: &Path, partition: &str) -> String {
+    let data = data.display();
+    format!(
+        "stop the broker, see `millrace verify {data}`, then `millrace repair {data} --partition {partition} --accept-loss`"
+    )
 }
 
 /// On core 0: waits for all others; returns where every core listens, by core.
