@@ -13,6 +13,12 @@ pub enum Bug {
     IgnoreShortWrite,
     /// What a file holds is served without a look at its checksums.
     ServeUnchecked,
+    /// Appends go on into the disk's reserve.
+    IgnoreReserve,
+    /// A delete needs space above the reserve.
+    DeleteNeedsSpace,
+    /// A repair does not look at journals that a start put aside.
+    ForgetKeptJournals,
 }
 
 /// Every bug with the name that switches it on.
@@ -21,6 +27,9 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("ack-early", Bug::AckEarly),
     ("ignore-short-write", Bug::IgnoreShortWrite),
     ("serve-unchecked", Bug::ServeUnchecked),
+    ("ignore-reserve", Bug::IgnoreReserve),
+    ("delete-needs-space", Bug::DeleteNeedsSpace),
+    ("forget-kept-journals", Bug::ForgetKeptJournals),
 ];
 
 /// Whether `bug` is switched on.

@@ -213,10 +213,22 @@ fn note_unsynced<I: Io>(core: &Core<I>, cycle: &Cycle<I>) {
 }
 
 /// Makes a spare journal file, from `old` if there is one.
+/// While the disk has no room for it, tries again: until then the active file has what is left in it.
 pub(crate) async fn prepare_spare<I: Io>(
     core: &Core<I>,
-    old: Option<JournalFile<I>>,
+    mut old: Option<JournalFile<I>>,
 ) -> Result<(), LogError> {
+    loop {
+        match make_spare(core, old.take()).await {
+            Err(error) if roll::is_full(&error) && !core.is_over() => {
+                roll::wait_for_space(core).await;
+            }
+            made => return made,
+        }
+    }
+}
+
+async fn make_spare<I: Io>(core: &Core<I>, old: Option<JournalFile<I>>) -> Result<(), LogError> {
     let number = core.journal.next_number.get();
     core.journal.next_number.set(number + 1);
     let id = file_id(core, number);

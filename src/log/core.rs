@@ -8,8 +8,9 @@ use crate::io::{Io, Monotonic, Signal};
 use crate::log::Options;
 use crate::log::error::AppendError;
 use crate::log::journal::files::JournalFile;
-use crate::log::partition::Partition;
+use crate::log::partition::{Draw, Partition};
 use crate::log::segment::Segment;
+use crate::log::space::Space;
 use crate::log::stats::Meter;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -43,7 +44,7 @@ pub(crate) struct Core<I: Io> {
     pub(crate) failed: RefCell<Option<String>>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stopped: Cell<bool>,
-    pub(crate) disk_low: Cell<bool>,
+    pub(crate) space: Space,
     /// The commit loop should look again.
     pub(crate) work: Signal,
     /// The sync loop should look again.
@@ -154,7 +155,7 @@ impl<I: Io> Core<I> {
             failed: RefCell::new(None),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
-            disk_low: Cell::new(false),
+            space: Space::new(),
             work: Signal::new(),
             sync_work: Signal::new(),
             moved: Signal::new(),
@@ -162,14 +163,15 @@ impl<I: Io> Core<I> {
     }
 
     /// Why nothing may be appended now, if so.
-    pub(crate) fn refusal(&self) -> Option<AppendError> {
+    pub(crate) fn refusal(&self, draw: Draw) -> Option<AppendError> {
         if let Some(reason) = &*self.failed.borrow() {
             return Some(AppendError::Failed(reason.clone()));
         }
         if self.stopping.get() {
             return Some(AppendError::Stopping);
         }
-        self.disk_low.get().then_some(AppendError::DiskFull)
+        let is_full = draw == Draw::Free && self.space.is_low();
+        is_full.then_some(AppendError::DiskFull)
     }
 
     /// Whether a loop should end now.

@@ -50,6 +50,7 @@ pub mod repair;
 mod roll;
 mod scans;
 mod segment;
+mod space;
 mod start;
 mod stats;
 mod sync;
@@ -61,7 +62,7 @@ pub mod verify;
 
 pub use chunk::Chunk;
 pub use error::{AppendError, LogError, ReadError};
-pub use partition::{Frontiers, PartitionLog};
+pub use partition::{Draw, Frontiers, PartitionLog};
 pub use recovery::{
     Recovered, RecoveredPartition, RecoveryReport, RetiredJournals, recover, retire_journals,
 };
@@ -90,6 +91,8 @@ pub struct Options {
     pub journal_file_bytes: u64,
     /// Appends are refused while the file system has less than this free, in bytes.
     pub disk_reserve_bytes: u64,
+    /// How many logs write to that file system.
+    pub disk_sharers: u64,
 }
 
 impl Options {
@@ -102,6 +105,7 @@ impl Options {
             hot_bytes_max: 32 << 20,
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
             disk_reserve_bytes: 256 << 20,
+            disk_sharers: 1,
         }
     }
 

@@ -135,6 +135,15 @@ impl<I: Io> Partition<I> {
     }
 }
 
+/// Which of the disk's space an append may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Draw {
+    /// What is above the reserve.
+    Free,
+    /// The reserve too: for records that let space be freed.
+    Reserve,
+}
+
 /// The handle to one partition. Clones are the same partition; belongs to its core.
 pub struct PartitionLog<I: Io> {
     pub(crate) core: Rc<Core<I>>,
@@ -165,8 +174,18 @@ impl<I: Io> PartitionLog<I> {
     /// written (and synced, if `level` says so). Returns the offset after it; see [`PartitionLog::frontiers`] for how
     /// far it got.
     pub fn append(&self, batch: &RecordBatch<'_>, level: AckLevel) -> Result<Offset, AppendError> {
+        self.append_drawing(batch, level, Draw::Free)
+    }
+
+    /// The same, drawing on the disk's reserve if there is need.
+    pub fn append_drawing(
+        &self,
+        batch: &RecordBatch<'_>,
+        level: AckLevel,
+        draw: Draw,
+    ) -> Result<Offset, AppendError> {
         let partition = &self.partition;
-        if let Some(refusal) = self.core.refusal() {
+        if let Some(refusal) = self.core.refusal(draw) {
             return Err(refusal);
         }
         if partition.deleting.get() {

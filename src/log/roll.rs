@@ -4,6 +4,7 @@ use crate::io::Io;
 use crate::log::core::Core;
 use crate::log::partition::Partition;
 use crate::log::segment::{LastBlock, Segment};
+use crate::log::space;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,14 +52,12 @@ async fn create_file<I: Io>(
     while !core.is_over() && !partition.deleting.get() {
         match segment.create_file(&core.io).await {
             Ok(()) => {
+                space::claim(core, segment.allocated.get());
                 // More may have been appended meanwhile than the new file has room for.
                 grow_if_due(core, segment);
                 return core.work.notify();
             }
-            Err(error) if is_full(&error) => {
-                core.disk_low.set(true);
-                core.io.sleep(RETRY).await;
-            }
+            Err(error) if is_full(&error) => wait_for_space(core).await,
             Err(_) if partition.deleting.get() => return,
             Err(error) => return core.fail(error.to_string()),
         }
@@ -68,7 +67,8 @@ async fn create_file<I: Io>(
 /// Starts to make room in the segment's file ahead of its tail.
 pub(crate) fn grow_if_due<I: Io>(core: &Rc<Core<I>>, segment: &Rc<Segment<I>>) {
     let ready = segment.file.borrow().is_some() && !segment.growing.get();
-    if ready && segment.wanted_allocation().is_some() {
+    let ahead = core.space.ahead_bytes_max();
+    if ready && segment.wanted_allocation(ahead).is_some() {
         segment.growing.set(true);
         let (core, segment) = (Rc::clone(core), Rc::clone(segment));
         core.io
@@ -79,19 +79,18 @@ pub(crate) fn grow_if_due<I: Io>(core: &Rc<Core<I>>, segment: &Rc<Segment<I>>) {
 
 async fn grow<I: Io>(core: &Rc<Core<I>>, segment: &Segment<I>) {
     use crate::io::File;
-    while let Some(wanted) = segment.wanted_allocation() {
+    while let Some(wanted) = segment.wanted_allocation(core.space.ahead_bytes_max()) {
         let Some(file) = segment.file.borrow().as_ref().map(Rc::clone) else {
             break;
         };
         match file.allocate(wanted).await {
             Ok(()) => {
-                segment.allocated.set(wanted.max(segment.allocated.get()));
+                let before = segment.allocated.get();
+                segment.allocated.set(wanted.max(before));
+                space::claim(core, wanted.saturating_sub(before));
                 core.work.notify();
             }
-            Err(error) if error.raw_os_error() == Some(ENOSPC) => {
-                core.disk_low.set(true);
-                core.io.sleep(RETRY).await;
-            }
+            Err(error) if error.raw_os_error() == Some(ENOSPC) => wait_for_space(core).await,
             Err(error) => {
                 core.fail(format!(
                     "cannot grow {}/{}: {error}",
@@ -110,7 +109,21 @@ async fn grow<I: Io>(core: &Rc<Core<I>>, segment: &Segment<I>) {
 /// The system's number for "no space left on device".
 pub(crate) const ENOSPC: i32 = 28;
 
-fn is_full(error: &crate::log::LogError) -> bool {
+/// The file system has no room. What waits for it is in memory and was not acknowledged: it waits on, but not past the
+/// end of a stop.
+pub(crate) async fn wait_for_space<I: Io>(core: &Core<I>) {
+    core.space.exhaust();
+    if core.stopping.get() {
+        let unwritten = core.unwritten.get();
+        return core.fail(format!(
+            "the disk is full and the log was asked to stop: {unwritten} bytes were not written and not acknowledged"
+        ));
+    }
+    core.io.sleep(RETRY).await;
+}
+
+/// Whether the file system had no room.
+pub(crate) fn is_full(error: &crate::log::LogError) -> bool {
     matches!(error, crate::log::LogError::Io { source, .. } if source.raw_os_error() == Some(ENOSPC))
 }
 

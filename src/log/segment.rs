@@ -99,10 +99,11 @@ impl<I: Io> Segment<I> {
         self.file.borrow().is_some() && self.tail.borrow().end() <= self.allocated.get()
     }
 
-    /// How large the file should be made now, if it should grow: room for what is appended and as much again.
-    pub(crate) fn wanted_allocation(&self) -> Option<u64> {
+    /// How large the file should be made now, if it should grow: room for what is appended and as much again, `ahead_max`
+    /// bytes of it at most.
+    pub(crate) fn wanted_allocation(&self, ahead_max: u64) -> Option<u64> {
         let end = self.tail.borrow().end();
-        let step = end.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
+        let step = end.min(ahead_max).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
         let wanted = (end + step).next_multiple_of(BLOCK_BYTES as u64);
         (end + step / 2 > self.allocated.get()).then_some(wanted)
     }

@@ -11,7 +11,9 @@ use crate::log::partition::{Partition, PartitionLog};
 use crate::log::recovery::RecoveredPartition;
 use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
-use crate::log::{LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, sync};
+use crate::log::{
+    LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, space, sync,
+};
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,6 +70,8 @@ impl<I: Io> Log<I> {
         let damaged = restore(&core, recovered).await?;
         core.io.spawn(commit::commit_loop(Rc::clone(&core)));
         core.io.spawn(sync::sync_loop(Rc::clone(&core)));
+        space::look(&core).await;
+        core.io.spawn(space::watch(Rc::clone(&core)));
         let log = Self {
             core,
             damaged: Rc::new(RefCell::new(damaged)),

@@ -132,7 +132,7 @@ pub(crate) fn fail_unless_over<I: Io>(core: &Core<I>, error: &LogError) {
     }
 }
 
-/// Once a second: syncs what nobody waits for, seals old segments, looks at the disk's free space.
+/// Once a second: syncs what nobody waits for, seals old segments.
 pub(crate) async fn upkeep_loop<I: Io>(core: Rc<Core<I>>) {
     while !core.is_over() {
         core.io.sleep(FLUSH_INTERVAL).await;
@@ -146,8 +146,5 @@ pub(crate) async fn upkeep_loop<I: Io>(core: Rc<Core<I>>) {
                 roll::roll_if_due(&core, partition, 0);
             }
         }
-        let free = core.io.free_bytes(&core.options.data).await;
-        core.disk_low
-            .set(free.is_ok_and(|free| free < core.options.disk_reserve_bytes));
     }
 }

@@ -36,9 +36,11 @@ pub(crate) async fn create<I: Io>(
         .open(&temporary, OpenMode::CreateNew)
         .await
         .map_err(LogError::io("create", &temporary))?;
-    fill(io, &file, bytes)
-        .await
-        .map_err(LogError::io("fill", &temporary))?;
+    if let Err(error) = fill(io, &file, bytes).await {
+        // It may be the disk that is full: what was filled is given back.
+        let _ = io.remove_file(&temporary).await;
+        return Err(LogError::io("fill", &temporary)(error));
+    }
     put_to_use(io, dir, id, file, bytes, &temporary).await
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod decay;
 mod fail;
+mod full;
 mod model;
 mod repair;
 mod steps;
