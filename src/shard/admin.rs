@@ -8,11 +8,13 @@
 //! The record is the truth: once it is synced, the change has happened. A core that fails to act on it is told to the
 //! caller, and acts on it at the next start.
 
+use crate::base::planted::{Bug, planted};
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, TimestampMs, TopicId};
 use crate::catalog::{Record, Refusal};
 use crate::engine::{DeleteTopic, EngineError, NewTopic, TopicInfo, TopicRef};
 use crate::io::Io;
+use crate::log::Draw;
 use crate::shard::core::Core;
 use crate::shard::message::{FIRST_CORE, Reply, Request};
 use crate::shard::produce::append_to;
@@ -140,7 +142,13 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
     batch.push(TimestampMs(core.io.wall_ms()), None, Some(&value), &[]);
     let partition = core.catalog_partition.as_ref();
     let partition = Rc::clone(partition.expect("core 0 has the catalog's partition"));
-    let appended = append_to(core, partition, AckLevel::Synced, batch.finish())?;
+    // A delete frees space: it must be possible when there is none.
+    let draw = match record {
+        Record::TopicCreated(_) => Draw::Free,
+        Record::TopicDeleted { .. } if planted(Bug::DeleteNeedsSpace) => Draw::Free,
+        Record::TopicDeleted { .. } => Draw::Reserve,
+    };
+    let appended = append_to(core, partition, AckLevel::Synced, draw, batch.finish())?;
     appended.settled().await.map(drop)
 }
 

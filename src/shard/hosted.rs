@@ -5,7 +5,7 @@ use crate::engine::{
     EngineError, FetchPartition, FetchedPartition, OffsetQuery, PartitionInfo, Produced,
 };
 use crate::io::Io;
-use crate::log::{AppendError, Chunk, PartitionLog, ReadError};
+use crate::log::{AppendError, Chunk, Draw, PartitionLog, ReadError};
 use crate::partition::{
     CheckedBatches, FetchVerdict, Frontiers, ProduceRefusal, Visibility, fetch_verdict,
 };
@@ -69,6 +69,7 @@ impl<I: Io> Hosted<I> {
         &self,
         batches: &CheckedBatches<'_>,
         level: AckLevel,
+        draw: Draw,
     ) -> Result<(Offset, Offset), EngineError> {
         if self.deleted.get() {
             return Err(self.unknown());
@@ -78,7 +79,7 @@ impl<I: Io> Hosted<I> {
         // What the log is asked for is what readers wait for; the producer may be told earlier.
         let asked = level.max(self.ack);
         for batch in batches.iter() {
-            match self.log.append(&batch, asked) {
+            match self.log.append_drawing(&batch, asked, draw) {
                 Ok(next) => {
                     assert!(next > until);
                     self.visibility.borrow_mut().appended(until, next, level);

@@ -3,6 +3,7 @@
 use crate::base::{AckLevel, Offset, PartitionKey};
 use crate::engine::{EngineError, Produced};
 use crate::io::Io;
+use crate::log::Draw;
 use crate::shard::core::Core;
 use crate::shard::hosted::{Hosted, check};
 use crate::shard::message::{ForwardedProduce, Reply, Request};
@@ -96,7 +97,7 @@ pub(super) fn append<I: Io>(
     if core.stopping.get() {
         return Err(EngineError::Stopping);
     }
-    append_to(core, core.find(to)?, level, batches)
+    append_to(core, core.find(to)?, level, Draw::Free, batches)
 }
 
 /// The same for a partition at hand.
@@ -104,10 +105,11 @@ pub(super) fn append_to<I: Io>(
     core: &Core<I>,
     hosted: Rc<Hosted<I>>,
     level: AckLevel,
+    draw: Draw,
     batches: &[u8],
 ) -> Result<Appended<I>, EngineError> {
     let checked = check(batches)?;
-    let (base, until) = hosted.append(&checked, level)?;
+    let (base, until) = hosted.append(&checked, level, draw)?;
     let mut stats = core.stats.borrow_mut();
     stats.produced_batches += u64::from(checked.batches());
     stats.produced_records += checked.records();
