@@ -5,7 +5,7 @@ use crate::cli::demo::TempDir;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print;
 use crate::cli::serving::{Ready, Serving};
-use crate::cli::values::{CPUS_MAX, Cores, Endpoint};
+use crate::cli::values::{CPUS_MAX, Cores, Endpoint, parse_bytes};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -40,6 +40,11 @@ pub struct ServeArgs {
     /// Try it out: a temporary directory that is removed at the end, cores not pinned, any file system
     #[arg(long, conflicts_with = "data")]
     pub dev: bool,
+
+    /// Space on the disk that producers may not use, such as 1G: they are refused before it is. Unasked, what starting
+    /// again takes and what is under way may take
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub disk_reserve: Option<u64>,
 
     // For tests: small files are soon full, so that a short run crosses many changes of the file.
     /// Size of a journal file in bytes
@@ -88,6 +93,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             .map_or(args.data.clone(), |dir| dir.path().to_path_buf()),
         plan,
         allow_memory_fs: args.dev,
+        disk_reserve_bytes: args.disk_reserve,
         journal_file_bytes: args.journal_file_bytes.next_multiple_of(BLOCK_BYTES as u64),
     };
     let dev = args.dev;

@@ -5,6 +5,7 @@
 //!                                                                        stop flag ─> Net::stop ─> Shard::stop
 //! ```
 
+use crate::base::limits::UNWRITTEN_BYTES_MAX;
 use crate::catalog::CATALOG_KEY;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::offline::boot;
@@ -28,8 +29,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const MEMORY_BYTES: usize = 96 << 20;
 /// How much of it may hold written chunks for readers.
 const HOT_BYTES: usize = 40 << 20;
-/// A start needs room for its journals and a little more.
-const FREE_BYTES_MIN: u64 = 512 << 20;
+/// What a start needs beside its journals.
+const FREE_BYTES_MIN: u64 = 16 << 20;
+/// Per core, what may be appended and not written when the disk is found to be full.
+const RESERVE_BYTES_PER_CORE: u64 = UNWRITTEN_BYTES_MAX as u64;
 
 /// What to serve.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Serving {
     pub allow_memory_fs: bool,
     /// Size of a journal file in bytes.
     pub journal_file_bytes: u64,
+    /// Space that producers may not use, in bytes; `None`: what starting again and what is under way may need.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// What a broker tells when it serves.
@@ -64,13 +69,25 @@ struct Start {
 }
 
 impl Serving {
+    /// Each core makes a journal file and a spare one before those of the last start are removed.
+    fn start_bytes(&self) -> u64 {
+        FREE_BYTES_MIN + 2 * self.journal_file_bytes * self.plan.cpus.len() as u64
+    }
+
+    /// Enough to start again on a full disk, and for what was appended before it was seen to be full.
+    fn disk_reserve_bytes(&self) -> u64 {
+        let cores = self.plan.cpus.len() as u64;
+        let unasked = 2 * self.start_bytes() + cores * RESERVE_BYTES_PER_CORE;
+        self.disk_reserve_bytes.unwrap_or(unasked)
+    }
+
     /// Serves until `stop` is set, then stops cleanly. Blocks; `ready` is called once, when every core serves.
     pub fn run(
         self,
         stop: Arc<AtomicBool>,
         ready: impl Fn(Ready) + Send + Sync + 'static,
     ) -> Result<(), Failure> {
-        let _lock = preflight::check(&self.data, FREE_BYTES_MIN, self.allow_memory_fs)
+        let _lock = preflight::check(&self.data, self.start_bytes(), self.allow_memory_fs)
             .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
         let random =
             boot(|io| async move { u128::from(io.random()) << 64 | u128::from(io.random()) })?;
@@ -83,9 +100,12 @@ impl Serving {
         })?;
         let recovered = recovered.map_err(|error| storage_failure(&error, &self.data))?;
         let cores = self.plan.cpus.len() as u16;
+        let disk_reserve_bytes = self.disk_reserve_bytes();
         let mut options = log::Options::new(self.data, node, recovered.epoch);
         options.hot_bytes_max = HOT_BYTES;
         options.journal_file_bytes = self.journal_file_bytes;
+        options.disk_reserve_bytes = disk_reserve_bytes;
+        options.disk_sharers = u64::from(cores);
         let recovery = recovered.report.clone();
         let shares = shard::share(recovered, cores);
         let start = Arc::new(Start {
