@@ -59,6 +59,7 @@ pub(crate) struct Said {
 
 impl Broker {
     /// Starts the binary and does not wait for it.
+    #[allow(dead_code, reason = "some tests start it with flags of their own")]
     pub(crate) fn spawn(data: &Path, cores: &str) -> Self {
         Self::spawn_with(data, cores, &[])
     }
@@ -82,6 +83,7 @@ impl Broker {
     }
 
     /// Starts the binary and waits until it serves.
+    #[allow(dead_code, reason = "some tests start it with flags of their own")]
     pub(crate) fn start(data: &Path, cores: &str) -> Self {
         Self::spawn(data, cores)
             .serving()
