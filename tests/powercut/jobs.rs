@@ -4,17 +4,19 @@ use crate::campaign::number;
 use crate::crash::{Player, whole};
 use crate::disk::{Fault, Recording};
 use crate::image::Image;
-use crate::lives::{Scene, Stage, Then};
+use crate::lives::{Life, Scene, Stage, Then};
 use crate::load::{Fate, Known};
 use crate::rig::{Fs, Rig};
 use crate::world::{Tally, Worker};
 use millrace::base::prng::Prng;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SEED: u64 = 0x6d69_6c6c;
 /// How long one recorded life lasts, and how many states are made of it.
 const LIFE: Duration = Duration::from_millis(700);
 const STATES_OF_A_LIFE: u64 = 50;
+/// Told, as it may be a broker that hangs for a while.
+const SLOW: Duration = Duration::from_secs(10);
 /// Every so many states the broker is also stopped and started again.
 const STOP_EVERY: u64 = 8;
 /// How many cuts are made in each recovery, by depth: so few starts of the broker make many states.
@@ -89,8 +91,13 @@ impl Shift<'_> {
             }
         });
         self.tally.add("struck", rig.disk.heal());
-        let (recording, known) = recorded.expect("all but the topics may fail");
+        let Life {
+            recording,
+            known,
+            sealed,
+        } = recorded.expect("all but the topics may fail");
         self.tally.add("lives", 1);
+        self.tally.add("sealed", sealed);
         self.tally.add("events", recording.log.len() as u64);
         (recording, known)
     }
@@ -181,7 +188,12 @@ impl Shift<'_> {
     }
 
     fn judge(&mut self, image: &Image, scene: &mut Scene, then: Then) -> Option<Recording> {
-        match self.stage.live_on(image, scene, then) {
+        let began = Instant::now();
+        let lived = self.stage.live_on(image, scene, then);
+        if began.elapsed() > SLOW {
+            println!("cuts {:?} took {:?}", scene.cuts, began.elapsed());
+        }
+        match lived {
             Ok((judged, recording)) => {
                 self.tally.add("acked records", judged.acked);
                 self.tally.add("other records", judged.others);

@@ -9,6 +9,8 @@ use crate::rig::{Mounted, Rig};
 use crate::world::{self, Worker};
 use millrace::base::AckLevel;
 use millrace::base::prng::Prng;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// So small that a life fills several.
@@ -21,6 +23,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) rig: &'a Rig,
     pub(crate) prng: Prng,
+}
+
+/// A life that was recorded.
+pub(crate) struct Life {
+    pub(crate) recording: Recording,
+    pub(crate) known: Known,
+    /// How many segments were sealed in it.
+    pub(crate) sealed: u64,
 }
 
 /// A state of the disk, and what must be found on it.
@@ -37,7 +47,7 @@ pub(crate) struct Scene {
 pub(crate) enum Then {
     /// It is read, appended to, and killed.
     Killed,
-    /// It is also stopped and started again.
+    /// It is verified before and after, and also stopped and started again.
     StoppedAndStarted,
 }
 
@@ -74,11 +84,7 @@ impl Stage<'_> {
     }
 
     /// A first life, on a fresh file system, under load; `hook` is called in the middle of it.
-    pub(crate) fn record(
-        &mut self,
-        time: Duration,
-        hook: impl FnOnce(),
-    ) -> Result<(Recording, Known), String> {
+    pub(crate) fn record(&mut self, time: Duration, hook: impl FnOnce()) -> Result<Life, String> {
         let fresh = self.rig.fresh.clone();
         let mounted = self.rig.mount(&fresh)?;
         self.boot();
@@ -89,9 +95,12 @@ impl Stage<'_> {
         let known = load::run(&place, time, &mut self.prng, hook);
         self.rig.disk.late(Duration::ZERO);
         let said = broker.kill();
-        let recording = self.rig.disk.recording();
-        let known = known.map_err(|why| format!("{why}; {said:?}"))?;
-        Ok((recording, known))
+        let life = Life {
+            recording: self.rig.disk.recording(),
+            known: known.map_err(|why| format!("{why}; {said:?}"))?,
+            sealed: sealed(&mounted.data()),
+        };
+        Ok(life)
     }
 
     /// A life on the state that the last cut left behind: it is judged, and goes on. Adds what it did to the scene.
@@ -104,6 +113,9 @@ impl Stage<'_> {
         let life = scene.cuts.len();
         let mounted = self.rig.mount(image)?;
         self.boot();
+        if then == Then::StoppedAndStarted {
+            verify(&mounted)?;
+        }
         let broker = self.start(&mounted)?;
         let place = self.place(&broker, life);
         let (judged, content, ids) = scene.judge(&place)?;
@@ -122,6 +134,7 @@ impl Stage<'_> {
             return Err(format!("it does not stop cleanly: {said:?}"));
         }
         if then == Then::StoppedAndStarted {
+            verify(&mounted)?;
             self.start_again(&mounted, scene)?;
         }
         Ok((judged, self.rig.disk.recording()))
@@ -201,6 +214,37 @@ fn go_on(place: &Place, scene: &mut Scene, content: &Content) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// Segments but for the active one of each partition.
+fn sealed(data: &Path) -> u64 {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let partitions = entries(&data.join("topics")).flat_map(|topic| entries(&topic.path()));
+    let segments = partitions.map(|partition| {
+        let names = entries(&partition.path()).map(|entry| entry.file_name());
+        let logs = names.filter(|name| name.to_string_lossy().ends_with(".log"));
+        (logs.count() as u64).saturating_sub(1)
+    });
+    segments.sum()
+}
+
+/// `millrace verify` finds nothing wrong: what a cut leaves is no damage.
+fn verify(mounted: &Mounted<'_>) -> Result<(), String> {
+    let data = mounted.data();
+    // Cut so early that nothing has been stored.
+    if !data.join("node").exists() {
+        return Ok(());
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .arg("verify")
+        .arg(&data)
+        .output()
+        .map_err(|error| format!("verify: {error}"))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = [out.stdout, out.stderr].concat();
+    Err(format!("verify: {}", String::from_utf8_lossy(&said)))
 }
 
 fn check_said(said: &Said) -> Result<(), String> {
