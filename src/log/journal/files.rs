@@ -44,8 +44,8 @@ pub(crate) async fn create<I: Io>(
     put_to_use(io, dir, id, file, bytes, &temporary).await
 }
 
-/// Gives an old file a new identity. Nothing in it may be needed any more. The name goes first, so that no crash leaves
-/// a journal file with half a header.
+/// Gives an old file a new identity. Nothing in it may be needed any more. The name goes first, and for good, so that
+/// no crash leaves a journal file with half a header, and no power cut an old name on a new header.
 pub(crate) async fn recycle<I: Io>(
     io: &I,
     dir: &Path,
@@ -56,6 +56,7 @@ pub(crate) async fn recycle<I: Io>(
     io.rename(&old.path, &temporary)
         .await
         .map_err(LogError::io("rename", &old.path))?;
+    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
     put_to_use(io, dir, id, old.file, old.bytes, &temporary).await
 }
 
