@@ -8,15 +8,19 @@
 //! then again in the middle of its recovery. Each cycle reads what is new; at the end comes a clean stop, and
 //! everything is read once more. Segments are as small as they may be, so that kills hit rolls too.
 //!
-//! The long run, 50 kills on one core and 50 on two (or as many as MILLRACE_KILLS says; MILLRACE_SEED repeats a seed,
-//! though not the kernel's timing):
+//! The campaign, 2,000 kills in half an hour (or as many as MILLRACE_KILLS says; MILLRACE_SEED repeats a seed, though not
+//! the kernel's timing), on one core and on two by turns, with a new directory now and then, as one that lived through
+//! all of them would hold tens of gigabytes:
 //! ```text
-//! cargo test --release --test kill -- --ignored --nocapture
+//! cargo test --profile campaign --test kill -- --ignored --nocapture
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test may panic; the line says where")]
 
+mod campaign;
+#[allow(dead_code, reason = "each test asks for what it is about")]
 mod process;
 
+use campaign::{Campaign, number};
 use millrace::base::prng::Prng;
 use millrace::base::{AckLevel, Offset};
 use millrace::client::Target;
@@ -37,6 +41,8 @@ const SHARED: u32 = PRODUCERS * OWN;
 const PARTITIONS: u32 = SHARED + 1;
 const SEGMENT_BYTES: u64 = 1 << 20;
 const SEED: u64 = 0x6d69_6c6c;
+/// How many kills one data directory lives through.
+const KILLS_OF_A_DIRECTORY: u64 = 50;
 
 /// What a producer knows of one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -410,8 +416,7 @@ fn check_said(said: &Said, model: &mut Model) {
     }
 }
 
-fn kill_often(name: &str, cores: usize, kills: u64) {
-    let seed = std::env::var("MILLRACE_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+fn kill_often(name: &str, cores: usize, kills: u64, seed: u64) -> Counts {
     let data = Directory::new(name);
     let (cores, mut prng) = (cpus(cores), Prng::new(seed));
     let mut model = Model::new();
@@ -447,22 +452,49 @@ fn kill_often(name: &str, cores: usize, kills: u64) {
     assert!(said.out.contains("(clean stop)"), "{said:#?}");
     println!("{name}: {:?}", model.counts);
     assert!(model.counts.acked > kills, "there was hardly any load");
+    model.counts
+}
+
+fn seed() -> u64 {
+    number("MILLRACE_SEED", SEED)
 }
 
 #[test]
 fn what_was_acked_survives_kills_on_one_core() {
-    kill_often("kill-one", 1, 8);
+    kill_often("kill-one", 1, 8, seed());
 }
 
 #[test]
 fn what_was_acked_survives_kills_on_two_cores() {
-    kill_often("kill-two", 2, 4);
+    kill_often("kill-two", 2, 4, seed());
 }
 
 #[test]
-#[ignore = "minutes; the door comment has the command"]
-fn what_was_acked_survives_fifty_kills() {
-    let kills = std::env::var("MILLRACE_KILLS").map_or(50, |kills| kills.parse().unwrap());
-    kill_often("kill-one-long", 1, kills);
-    kill_often("kill-two-long", 2, kills);
+#[ignore = "half an hour; the door comment has the command"]
+fn what_was_acked_survives_thousands_of_kills() {
+    let campaign = Campaign::begin("kill", "kills");
+    let kills: u64 = number("MILLRACE_KILLS", 2_000);
+    let (mut done, mut faults, mut failures) = (0, 0, 0);
+    for round in 0.. {
+        if done >= kills {
+            break;
+        }
+        let kills = KILLS_OF_A_DIRECTORY
+            .min(kills - done)
+            .min(kills.div_ceil(2));
+        let cores = 1 + (round % 2) as usize;
+        let ended = std::panic::catch_unwind(|| {
+            kill_often("kill-long", cores, kills, seed().wrapping_add(round))
+        });
+        match ended {
+            Ok(counts) => faults += counts.kills + counts.kills_in_recovery,
+            Err(_) => failures += 1,
+        }
+        done += kills;
+    }
+    campaign.end(done, faults, failures);
+    assert_eq!(
+        failures, 0,
+        "directories with a failure; each is told above"
+    );
 }
