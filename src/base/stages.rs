@@ -122,6 +122,10 @@ table! {
             "Bytes of the record batches appended.",
         ForwardedRequests "forwarded_requests"
             "Requests that another core had to serve.",
+        ScrubbedBytes "scrubbed_bytes"
+            "Bytes of sealed segments that were read again to find damage, and were sound.",
+        ScrubDamaged "scrub_damaged"
+            "Sealed segments in which that found damage.",
     }
 }
 

@@ -16,6 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+/// How many things to be told are kept for whoever takes them.
+const NOTICES_MAX: usize = 64;
+
 /// See the module's words.
 pub(crate) struct Core<I: Io> {
     pub(crate) io: I,
@@ -41,6 +44,8 @@ pub(crate) struct Core<I: Io> {
     /// Appended and not yet written.
     pub(crate) unwritten: Cell<usize>,
     pub(crate) meter: Meter,
+    /// What somebody should be told of, oldest first.
+    pub(crate) notices: RefCell<VecDeque<(PartitionKey, String)>>,
     pub(crate) failed: RefCell<Option<String>>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stopped: Cell<bool>,
@@ -152,6 +157,7 @@ impl<I: Io> Core<I> {
             pending: Cell::new(0),
             unwritten: Cell::new(0),
             meter: Meter::new(),
+            notices: RefCell::default(),
             failed: RefCell::new(None),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
@@ -239,6 +245,14 @@ impl<I: Io> Core<I> {
             total -= oldest.bytes;
         }
         self.hot_bytes.set(total);
+    }
+
+    /// Keeps something to be told. Of very many, the first say enough.
+    pub(crate) fn tell(&self, key: PartitionKey, what: String) {
+        let mut notices = self.notices.borrow_mut();
+        if notices.len() < NOTICES_MAX {
+            notices.push_back((key, what));
+        }
     }
 
     /// Now, on the monotonic clock.

@@ -49,6 +49,7 @@ mod recovery;
 pub mod repair;
 mod roll;
 mod scans;
+mod scrub;
 mod segment;
 mod space;
 mod start;
@@ -91,6 +92,8 @@ pub struct Options {
     pub journal_file_bytes: u64,
     /// Appends are refused while the file system has less than this free, in bytes.
     pub disk_reserve_bytes: u64,
+    /// How fast sealed segments are read again to find damage, in bytes per second; 0: not at all.
+    pub scrub_bytes_per_second: u64,
     /// How many logs write to that file system.
     pub disk_sharers: u64,
 }
@@ -106,6 +109,7 @@ impl Options {
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
             disk_reserve_bytes: 256 << 20,
             disk_sharers: 1,
+            scrub_bytes_per_second: 0,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::log::error::AppendError;
 use crate::log::index::{End, Entry};
 use crate::log::locate::Boundary;
 use crate::log::roll;
+use crate::log::scrub::Spot;
 use crate::log::segment::Segment;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -60,6 +61,8 @@ pub(crate) struct Partition<I: Io> {
     pub(crate) delete_taken: Cell<bool>,
     /// Batch boundaries near the tail, oldest first.
     pub(crate) recent: RefCell<VecDeque<Boundary>>,
+    /// What is known to be damaged, by segment.
+    spots: RefCell<Vec<Spot>>,
     pub(crate) progress: Signal,
 }
 
@@ -94,6 +97,7 @@ impl<I: Io> Partition<I> {
             deleting: Cell::new(false),
             delete_taken: Cell::new(false),
             recent: RefCell::default(),
+            spots: RefCell::default(),
             progress: Signal::new(),
         };
         partition.note_boundary(base, end);
@@ -121,6 +125,16 @@ impl<I: Io> Partition<I> {
             offset: end.next_offset,
             pos: end.pos,
         });
+    }
+
+    /// Notes damage. False: it was known.
+    pub(crate) fn note_spot(&self, spot: Spot) -> bool {
+        let mut spots = self.spots.borrow_mut();
+        let is_known = spots.iter().any(|known| known.until == spot.until);
+        if !is_known {
+            spots.push(spot);
+        }
+        !is_known
     }
 
     /// One setter for each frontier keeps their order.
@@ -238,6 +252,15 @@ impl<I: Io> PartitionLog<I> {
             partition.wants_sync.set(true);
         }
         self.core.mark_dirty(partition);
+    }
+
+    /// Where a read from `from` on must end because what follows was found damaged, and why: at `from` itself if that is
+    /// in doubt.
+    pub fn doubted_from(&self, from: Offset) -> Option<(Offset, String)> {
+        let spots = self.partition.spots.borrow();
+        let behind = spots.iter().filter(|spot| from < spot.until);
+        let first = behind.min_by_key(|spot| spot.from)?;
+        Some((first.from.max(from), first.what.clone()))
     }
 
     /// How far the partition has come.

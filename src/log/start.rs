@@ -12,7 +12,7 @@ use crate::log::recovery::RecoveredPartition;
 use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
 use crate::log::{
-    LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, space, sync,
+    LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, scrub, space, sync,
 };
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -72,6 +72,7 @@ impl<I: Io> Log<I> {
         core.io.spawn(sync::sync_loop(Rc::clone(&core)));
         space::look(&core).await;
         core.io.spawn(space::watch(Rc::clone(&core)));
+        core.io.spawn(scrub::scrub(Rc::clone(&core)));
         let log = Self {
             core,
             damaged: Rc::new(RefCell::new(damaged)),
@@ -173,6 +174,11 @@ impl<I: Io> Log<I> {
     /// The partitions of this core that were recovered or opened, and are sound.
     pub fn partitions(&self) -> Vec<PartitionKey> {
         self.core.partitions.borrow().keys().copied().collect()
+    }
+
+    /// What was found since this was called last and somebody should hear of: damage at rest.
+    pub fn take_notices(&self) -> Vec<(PartitionKey, String)> {
+        self.core.notices.take().into()
     }
 
     /// What this core's log has counted.

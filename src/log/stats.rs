@@ -24,6 +24,12 @@ pub struct Stats {
     pub journal_flushes: u64,
     /// Flushes of segment files in them.
     pub segment_flushes: u64,
+    /// Bytes of sealed segments that were read again and were sound.
+    pub scrubbed_bytes: u64,
+    /// Times that all sealed segments were read.
+    pub scrub_rounds: u64,
+    /// Segments in which that found damage.
+    pub scrub_damaged: u64,
     /// Reads that met a damaged batch.
     pub damaged_reads: u64,
 }

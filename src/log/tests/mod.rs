@@ -11,6 +11,7 @@ mod fail;
 mod full;
 mod model;
 mod repair;
+mod scrub;
 mod steps;
 mod verify;
 
