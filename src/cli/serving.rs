@@ -45,6 +45,8 @@ pub struct Serving {
     pub allow_memory_fs: bool,
     /// Size of a journal file in bytes.
     pub journal_file_bytes: u64,
+    /// How fast each core reads sealed segments again to find damage, in bytes per second; 0: not at all.
+    pub scrub_bytes_per_second: u64,
     /// Space that producers may not use, in bytes; `None`: what starting again and what is under way may need.
     pub disk_reserve_bytes: Option<u64>,
 }
@@ -106,6 +108,7 @@ impl Serving {
         options.journal_file_bytes = self.journal_file_bytes;
         options.disk_reserve_bytes = disk_reserve_bytes;
         options.disk_sharers = u64::from(cores);
+        options.scrub_bytes_per_second = self.scrub_bytes_per_second;
         let recovery = recovered.report.clone();
         let shares = shard::share(recovered, cores);
         let start = Arc::new(Start {
@@ -187,6 +190,9 @@ async fn serve_core(
         tell(shard.cores());
     }
     while !start.stop.load(Ordering::Relaxed) {
+        for line in shard.take_notices(&start.log.data) {
+            print::note(&line);
+        }
         io.sleep(LOOK_INTERVAL).await;
     }
     net.stop().await;

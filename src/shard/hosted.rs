@@ -143,10 +143,14 @@ impl<I: Io> Hosted<I> {
                 return;
             }
         };
-        let read = self
-            .log
-            .read(asked.from, until, bytes_max, &mut reply.body)
-            .await;
+        // Up to where the doubt begins, the read itself looks at what it serves.
+        let read = match self.log.doubted_from(asked.from) {
+            Some((from, what)) if from <= asked.from => Err(ReadError::Damaged(what)),
+            _ => {
+                let read = self.log.read(asked.from, until, bytes_max, &mut reply.body);
+                read.await
+            }
+        };
         if let Err(error) = read {
             reply.body.clear();
             reply.error = Some(self.read_error(asked.from, error));

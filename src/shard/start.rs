@@ -282,6 +282,25 @@ async fn open_partitions<I: Io>(
     report
 }
 
+impl<I: Io> Shard<I> {
+    /// What this core has found since this was called last and an operator should hear of, in lines. `data` is the data
+    /// directory.
+    pub fn take_notices(&self, data: &Path) -> Vec<String> {
+        let notices = self.core.log.take_notices();
+        let line = |(key, what): (PartitionKey, String)| {
+            let catalog = self.core.catalog.borrow();
+            let topic = catalog.by_id(key.topic).map(|topic| topic.name.clone());
+            let name = topic.unwrap_or_else(|| key.topic.to_string());
+            let name = format!("{name}/{}", key.partition);
+            format!(
+                "partition {name} is damaged: {what}; {}",
+                remedy(data, &name)
+            )
+        };
+        notices.into_iter().map(line).collect()
+    }
+}
+
 /// What an operator does about a partition that is refused.
 pub fn remedy(data: &Path, partition: &str) -> String {
     let data = data.display();

@@ -43,7 +43,7 @@ pub(super) fn core_stages<I: Io>(core: &Core<I>) -> CoreStages {
     }
 }
 
-fn counters(log: &crate::log::Stats, shard: &Stats) -> [(Counter, u64); 11] {
+fn counters(log: &crate::log::Stats, shard: &Stats) -> [(Counter, u64); 13] {
     [
         (Counter::Cycles, log.cycles),
         (Counter::CyclePartitions, log.cycle_partitions),
@@ -53,6 +53,8 @@ fn counters(log: &crate::log::Stats, shard: &Stats) -> [(Counter, u64); 11] {
         (Counter::SyncRounds, log.sync_rounds),
         (Counter::JournalFlushes, log.journal_flushes),
         (Counter::SegmentFlushes, log.segment_flushes),
+        (Counter::ScrubbedBytes, log.scrubbed_bytes),
+        (Counter::ScrubDamaged, log.scrub_damaged),
         (Counter::Records, shard.produced_records),
         (Counter::RecordBytes, shard.produced_bytes),
         (Counter::ForwardedRequests, shard.forwarded),

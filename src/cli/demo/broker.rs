@@ -84,6 +84,7 @@ impl Broker {
             allow_memory_fs: place.is_in_memory,
             journal_file_bytes: JOURNAL_FILE_BYTES,
             disk_reserve_bytes: None,
+            scrub_bytes_per_second: 0,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = channel();
