@@ -433,3 +433,54 @@ fn a_journal_that_lost_an_entry_stops_the_start_and_can_be_repaired() {
         .sum();
     assert!(kept > 5_000, "{kept}");
 }
+
+/// Nobody reads what is damaged: the scrub does, says so, and what comes before the damage is served.
+#[test]
+fn the_scrub_tells_of_damage_that_nobody_has_read() {
+    let data = filled("scrub", 8_000);
+    let dir = data.path().to_str().unwrap();
+    flip(&segments(data.path(), 1)[0], 300_000);
+    let (_, document) = verify(data.path());
+    let damaged = document["findings"][0]["offset"].as_u64().unwrap();
+    let flags = ["--scrub-bytes-per-second", "100M"];
+    let broker = Broker::spawn_with(data.path(), &cpus(1), &flags)
+        .serving()
+        .unwrap();
+    let server = broker.addresses().remove(0);
+    let counted = |name: &str| {
+        let stages = good(&["stages", "-o", "json", "--server", &server], b"").json();
+        stages[0]["counters"][name].as_u64().unwrap()
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while counted("scrub_damaged") == 0 {
+        assert!(std::time::Instant::now() < until, "it finds nothing");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let consume = [
+        "consume",
+        "logs",
+        "--partition",
+        "1",
+        "--from",
+        "beginning",
+        "--exit-at-end",
+    ];
+    let read = millrace(&[&consume[..], &["--server", &server]].concat(), b"");
+    assert_eq!(read.code, 1, "{}", read.err);
+    assert!(read.err.contains("damaged"), "{}", read.err);
+    assert!(
+        read.out.lines().count() as u64 <= damaged,
+        "{}",
+        read.out.lines().count()
+    );
+    assert_eq!(consumed(&server, "0").len(), 8_000);
+    let (status, said) = broker.stop();
+    assert!(status.success(), "{said:?}");
+    let told = format!("partition logs/1 is damaged: offset {damaged}, ");
+    let command = format!("`millrace repair {dir} --partition logs/1 --accept-loss`");
+    assert!(
+        said.err.contains(&told) && said.err.contains(&command),
+        "{}",
+        said.err
+    );
+}
