@@ -46,7 +46,7 @@ mod tests;
 
 pub use buffer::SimBuffer;
 pub use device::{SimFile, SimSource};
-pub use disk::{DiskSnapshot, Fault, SimDisk};
+pub use disk::{DiskSnapshot, EffectKind, Fault, Fired, SimDisk};
 pub use machine::SimIo;
 pub use mailbox::SimMailbox;
 pub use net::{ConnectionId, SimListener, SimNet, SimReader, SimWriter};

@@ -57,8 +57,37 @@ pub enum Fault {
     SyncFails,
     /// The write lands on other blocks of the same file and claims success.
     Misdirected,
+    /// It claims success, and nothing happened: of a write, no byte landed; of a sync, nothing became durable, though a
+    /// later sync covers it.
+    Lost,
     /// It takes this much longer.
     SlowBy(Duration),
+}
+
+/// What an effect is, for plans that do not know its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum EffectKind {
+    /// A write of blocks.
+    Write,
+    /// A sync of a file, or the sync of a durable write.
+    Sync,
+    /// A sync of a directory.
+    SyncDir,
+    /// A file's length or reserved space.
+    Space,
+    /// A creation, a rename or a removal.
+    Name,
+}
+
+/// A fault that has happened, not only been planned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fired {
+    /// What was done to.
+    pub kind: EffectKind,
+    /// What went wrong. A full disk shows as [`Fault::Enospc`], or as [`Fault::ShortWrite`].
+    pub fault: Fault,
+    /// The file, under its name of that moment; none if it has no name (any more).
+    pub path: Option<PathBuf>,
 }
 
 /// A disk. Clones are the same disk; it outlives the worlds that use it.
@@ -87,6 +116,8 @@ struct State {
     /// Open files. The token is held by every handle; weak here, so that handles alone count.
     handles: BTreeMap<NodeId, Weak<()>>,
     plan: Plan,
+    fired: Vec<Fired>,
+    failed_reads: u64,
     effects: u64,
     reads: u64,
     rng: Prng,
@@ -96,7 +127,31 @@ struct State {
 struct Plan {
     crash_at: Option<u64>,
     faults: BTreeMap<u64, Fault>,
+    /// Faults of effects to come, by their kind: each with how many of the kind go well before.
+    next: Vec<(EffectKind, u64, Fault)>,
     read_faults: BTreeSet<u64>,
+}
+
+impl Plan {
+    /// The fault of effect `number`, which is of `kind`.
+    fn fault(&mut self, number: u64, kind: EffectKind) -> Option<Fault> {
+        if let Some(fault) = self.faults.remove(&number) {
+            return Some(fault);
+        }
+        let mut due = None;
+        self.next.retain_mut(|(of, before, fault)| {
+            if *of != kind || due.is_some() {
+                return true;
+            }
+            if *before == 0 {
+                due = Some(*fault);
+                return false;
+            }
+            *before -= 1;
+            true
+        });
+        due
+    }
 }
 
 /// An effect that has begun.
@@ -121,6 +176,8 @@ impl SimDisk {
             image,
             handles: BTreeMap::new(),
             plan: Plan::default(),
+            fired: Vec::new(),
+            failed_reads: 0,
             effects: 0,
             reads: 0,
             rng,
@@ -149,6 +206,28 @@ impl SimDisk {
     /// Lets effect `n` of the coming (or current) run go wrong.
     pub fn fail_at(&self, n: u64, fault: Fault) {
         self.state.borrow_mut().plan.faults.insert(n, fault);
+    }
+
+    /// Lets one of the effects of `kind` to come in this run go wrong: the one after `before` others.
+    pub fn fail_next(&self, kind: EffectKind, before: u64, fault: Fault) {
+        let next = &mut self.state.borrow_mut().plan.next;
+        next.push((kind, before, fault));
+    }
+
+    /// The faults that have happened since the disk was made, oldest first.
+    pub fn fired(&self) -> Vec<Fired> {
+        self.state.borrow().fired.clone()
+    }
+
+    /// How many reads have failed since the disk was made.
+    pub fn failed_reads(&self) -> u64 {
+        self.state.borrow().failed_reads
+    }
+
+    /// Space that files take now, in bytes.
+    pub fn used(&self) -> u64 {
+        let state = self.state.borrow();
+        state.image.tree.used(|node| is_open(&state.handles, node))
     }
 
     /// Lets read `n` of the coming (or current) run fail with EIO.
@@ -233,10 +312,11 @@ impl SimDisk {
         let state = &mut *self.state.borrow_mut();
         let number = state.effects;
         state.effects += 1;
+        let fault = state.plan.fault(number, op.kind());
         state.image.in_flight.insert(number, op);
         Begun {
             number,
-            fault: state.plan.faults.remove(&number),
+            fault,
             crash: state.plan.crash_at == Some(number),
         }
     }
@@ -249,6 +329,7 @@ impl SimDisk {
         };
         let free = state.free_for(&op);
         let result = op.land(&mut state.image.tree, free, begun.fault, rng);
+        state.note_fired(&op, begun.fault, result);
         if matches!(op, Op::SyncDir { .. }) {
             state.sweep();
         }
@@ -261,6 +342,7 @@ impl SimDisk {
         let number = state.reads;
         state.reads += 1;
         let failed = state.plan.read_faults.remove(&number);
+        state.failed_reads += u64::from(failed);
         (number, if failed { Err(Errno::IO) } else { Ok(()) })
     }
 
@@ -329,6 +411,25 @@ impl State {
     fn free(&self) -> u64 {
         let used = self.image.tree.used(|node| is_open(&self.handles, node));
         self.image.capacity.saturating_sub(used)
+    }
+
+    /// Keeps what went wrong, planned or for want of space.
+    fn note_fired(&mut self, op: &Op, planned: Option<Fault>, result: Result<u64>) {
+        let short = match (op, result) {
+            (Op::Write { data, .. }, Ok(bytes)) => {
+                let wanted = data.as_ref().as_ref().len() as u64;
+                (bytes < wanted).then_some(Fault::ShortWrite(bytes as usize))
+            }
+            (_, Err(Errno::NOSPC)) => Some(Fault::Enospc),
+            _ => None,
+        };
+        if let Some(fault) = planned.or(short) {
+            self.fired.push(Fired {
+                kind: op.kind(),
+                fault,
+                path: op.node().and_then(|node| self.image.tree.path(node)),
+            });
+        }
     }
 
     /// The free space, where `op` asks for any: it is dear to count.

@@ -4,9 +4,9 @@
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::prng::Prng;
 use crate::io::sim::buffer::SimBuffer;
-use crate::io::sim::disk::Fault;
 use crate::io::sim::disk::file::Seq;
 use crate::io::sim::disk::tree::{NodeId, Tree};
+use crate::io::sim::disk::{EffectKind, Fault};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -67,6 +67,32 @@ enum Landing {
 }
 
 impl Op {
+    pub(super) fn kind(&self) -> EffectKind {
+        match self {
+            Self::Write { .. } => EffectKind::Write,
+            Self::Sync { .. } => EffectKind::Sync,
+            Self::SyncDir { .. } => EffectKind::SyncDir,
+            Self::SetLen { .. } | Self::Allocate { .. } => EffectKind::Space,
+            Self::Create { .. }
+            | Self::MakeDir { .. }
+            | Self::Rename { .. }
+            | Self::RemoveFile { .. }
+            | Self::RemoveDir { .. } => EffectKind::Name,
+        }
+    }
+
+    /// What it is done to, where that has a number.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Write { node, .. }
+            | Self::Sync { node, .. }
+            | Self::SetLen { node, .. }
+            | Self::Allocate { node, .. }
+            | Self::SyncDir { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
     /// Lets the effect happen, as `fault` has it. The value is the count of bytes for a write, the node for a creation.
     pub(super) fn land(
         &self,
@@ -100,6 +126,10 @@ impl Op {
                 let astray = elsewhere(tree.file(*node)?.len(), *position, rng);
                 write(tree, *node, astray, data, Landing::Whole, rng)
             }
+            (Some(Fault::Lost), Self::Write { data, .. }) => {
+                Ok(data.as_ref().as_ref().len() as u64)
+            }
+            (Some(Fault::Lost), Self::Sync { .. } | Self::SyncDir { .. }) => Ok(0),
             (Some(Fault::Enospc), _) => self.fail(tree, Errno::NOSPC, rng),
             (Some(_), _) => self.fail(tree, Errno::IO, rng),
         }

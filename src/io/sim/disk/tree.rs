@@ -128,6 +128,20 @@ impl Tree {
         found
     }
 
+    /// The path of a file or directory, if a name leads to it.
+    pub(super) fn path(&self, node: NodeId) -> Option<PathBuf> {
+        let mut dirs = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, dir)) = dirs.pop() {
+            if dir == node {
+                return Some(path);
+            }
+            for (name, child) in self.entries(dir).into_iter().flatten() {
+                dirs.push((path.join(name), *child));
+            }
+        }
+        None
+    }
+
     /// Makes an empty file.
     pub(super) fn create(&mut self, path: &Path) -> Result<NodeId> {
         self.make(path, Node::File(FileImage::default()))

@@ -2,7 +2,7 @@
 
 use super::{BLOCK, durable_file, filled};
 use crate::base::limits::BLOCK_BYTES;
-use crate::io::sim::{Fault, Sim, SimIo};
+use crate::io::sim::{EffectKind, Fault, Sim, SimIo};
 use crate::io::{AlignedBuffer, File, Io, OpenMode};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
@@ -220,4 +220,55 @@ fn a_plan_ends_with_its_run() {
     sim.disk().crash_at(3);
     assert!(sim.run(main("/c", 3)).is_crashed());
     sim.run(main("/d", 3)).done();
+}
+
+#[test]
+fn a_lost_write_and_a_lost_sync_claim_success() {
+    for seed in 0..20 {
+        let (sim, result, _) = write_with(Some(Fault::Lost), seed);
+        assert_eq!(result.expect("it lies"), 3 * BLOCK_BYTES);
+        assert!(!content(&sim).contains(&7));
+        let sim = Sim::new(seed);
+        sim.disk().fail_next(EffectKind::Sync, 0, Fault::Lost);
+        let main = |io: SimIo| async move {
+            let file = durable_file(&io, "/f").await;
+            let written = file.write_at(filled(&io, 1, 1), 0).await;
+            written.expect("space");
+            file.sync().await.expect("it lies");
+        };
+        sim.run(main).done();
+        let snapshot = sim.disk().snapshot();
+        let lost = (0..50).any(|_| {
+            sim.disk().restore(&snapshot);
+            sim.disk().power_cut();
+            !content(&sim).contains(&1)
+        });
+        assert!(lost, "nothing was made durable");
+    }
+}
+
+#[test]
+fn a_fault_of_a_kind_waits_for_its_turn_and_is_told_once_it_has_happened() {
+    let sim = Sim::new(11);
+    let disk = sim.disk();
+    let main = |io: SimIo| async move {
+        let file = durable_file(&io, "/f").await;
+        disk.fail_next(EffectKind::Write, 1, Fault::ShortWrite(512));
+        disk.fail_next(EffectKind::Write, 1, Fault::Eio);
+        disk.fail_next(EffectKind::Name, 0, Fault::Eio);
+        let write = async || file.write_at(filled(&io, 1, 1), 0).await;
+        assert!(disk.fired().is_empty());
+        assert_eq!(write().await.expect("the first goes well"), BLOCK_BYTES);
+        assert_eq!(write().await.expect("short"), 512);
+        // The second plan has counted from the same effect on, but one effect has one fault.
+        assert!(write().await.is_err());
+        assert!(io.remove_file(Path::new("/f")).await.is_err());
+        assert_eq!(write().await.expect("no more plans"), BLOCK_BYTES);
+        let fired = disk.fired();
+        let faults: Vec<Fault> = fired.iter().map(|fired| fired.fault).collect();
+        assert_eq!(faults, [Fault::ShortWrite(512), Fault::Eio, Fault::Eio]);
+        assert_eq!(fired[0].path.as_deref(), Some(Path::new("/f")));
+        assert_eq!(fired[2].kind, EffectKind::Name);
+    };
+    sim.run(main).done();
 }
