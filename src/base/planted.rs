@@ -19,6 +19,34 @@ pub enum Bug {
     DeleteNeedsSpace,
     /// A repair does not look at journals that a start put aside.
     ForgetKeptJournals,
+    /// Records can be read as soon as they are appended.
+    ServePastCommit,
+    /// The answers to the entries of one produce come in reverse.
+    AnswerOutOfOrder,
+    /// A new segment's name is not made durable.
+    ForgetDirSync,
+    /// The room that a sealed segment does not need is given back, and the file not synced.
+    ForgetSealSync,
+    /// A journal file's sync that has failed is tried again.
+    RetrySync,
+    /// A read of the journal that fails at a start is taken for its end.
+    CutAtEio,
+    /// A journal entry is taken whatever its checksum says.
+    AcceptBadCrc,
+    /// Nobody is told that a partition's frontier has moved.
+    LoseWakeUp,
+    /// The catalog's records are acted upon before they are synced.
+    CatalogEarly,
+    /// The old journals go before what was carried out of them is durable.
+    RetireEarly,
+    /// What was written counts as acknowledged after a loss of power, too.
+    IgnoreBootId,
+    /// Produces of other cores are taken last come, first served.
+    ForwardLastFirst,
+    /// A start takes blocks that were written for blocks that were synced.
+    TrustUnsynced,
+    /// A start takes names that it finds for durable ones.
+    ForgetNames,
 }
 
 /// Every bug with the name that switches it on.
@@ -30,6 +58,20 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("ignore-reserve", Bug::IgnoreReserve),
     ("delete-needs-space", Bug::DeleteNeedsSpace),
     ("forget-kept-journals", Bug::ForgetKeptJournals),
+    ("serve-past-commit", Bug::ServePastCommit),
+    ("answer-out-of-order", Bug::AnswerOutOfOrder),
+    ("forget-dir-sync", Bug::ForgetDirSync),
+    ("forget-seal-sync", Bug::ForgetSealSync),
+    ("retry-sync", Bug::RetrySync),
+    ("cut-at-eio", Bug::CutAtEio),
+    ("accept-bad-crc", Bug::AcceptBadCrc),
+    ("lose-wake-up", Bug::LoseWakeUp),
+    ("catalog-early", Bug::CatalogEarly),
+    ("retire-early", Bug::RetireEarly),
+    ("ignore-boot-id", Bug::IgnoreBootId),
+    ("forward-last-first", Bug::ForwardLastFirst),
+    ("trust-unsynced", Bug::TrustUnsynced),
+    ("forget-names", Bug::ForgetNames),
 ];
 
 /// Whether `bug` is switched on.

@@ -1,6 +1,7 @@
 //! One segment: its file, its tail in memory, its index, and how its file is made, grown and closed.
 
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Offset, PartitionKey};
 use crate::io::{File, Io, Monotonic, OpenMode};
 use crate::log::index::{self, BLOCK_ENTRIES, End, Index};
@@ -145,9 +146,11 @@ impl<I: Io> Segment<I> {
         io.rename(&temporary, &path)
             .await
             .map_err(LogError::io("rename", &temporary))?;
-        io.sync_dir(&self.dir)
-            .await
-            .map_err(LogError::io("sync", &self.dir))?;
+        if !planted(Bug::ForgetDirSync) {
+            io.sync_dir(&self.dir)
+                .await
+                .map_err(LogError::io("sync", &self.dir))?;
+        }
         self.allocated.set(bytes);
         *self.file.borrow_mut() = Some(Rc::new(file));
         Ok(())
@@ -187,7 +190,9 @@ impl<I: Io> Segment<I> {
         file.set_len(bytes)
             .await
             .map_err(LogError::io("truncate", &path))?;
-        file.sync().await.map_err(LogError::io("sync", &path))?;
+        if !planted(Bug::ForgetSealSync) {
+            file.sync().await.map_err(LogError::io("sync", &path))?;
+        }
         // Only now: the sync loop takes a segment without a file for one that is durable.
         self.file.borrow_mut().take();
         if let Ok(file) = Rc::try_unwrap(file) {

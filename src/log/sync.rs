@@ -77,7 +77,10 @@ async fn sync_files<I: Io>(core: &Rc<Core<I>>, unsynced: &Unsynced<I>) -> Result
     }
     for file in &unsynced.files {
         core.meter.count(|stats| stats.journal_flushes += 1);
-        let synced = file.file.sync().await;
+        let mut synced = file.file.sync().await;
+        if synced.is_err() && planted(Bug::RetrySync) {
+            synced = file.file.sync().await;
+        }
         synced.map_err(|error| format!("sync {}: {error}", file.path.display()))?;
     }
     while done.left.get() > 0 {

@@ -1,6 +1,7 @@
 //! The writing half of a connection: answers in order, as many in one send as are ready.
 
 use crate::base::Stage;
+use crate::base::planted::{Bug, planted};
 use crate::engine::{Engine, EngineError, FetchRequest, FetchedPartition, Produced, TopicInfo};
 use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
@@ -95,6 +96,9 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                     let ticket = self.shared.queue.pop_ticket();
                     let result = self.shared.engine.produced(ticket).await;
                     self.results.push(result);
+                }
+                if planted(Bug::AnswerOutOfOrder) {
+                    self.results.reverse();
                 }
                 self.note_ready();
                 let mut replies = self.shared.pool.writer();

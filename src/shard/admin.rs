@@ -148,7 +148,11 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
         Record::TopicDeleted { .. } if planted(Bug::DeleteNeedsSpace) => Draw::Free,
         Record::TopicDeleted { .. } => Draw::Reserve,
     };
-    let appended = append_to(core, partition, AckLevel::Synced, draw, batch.finish())?;
+    let level = match planted(Bug::CatalogEarly) {
+        true => AckLevel::None,
+        false => AckLevel::Synced,
+    };
+    let appended = append_to(core, partition, level, draw, batch.finish())?;
     appended.settled().await.map(drop)
 }
 

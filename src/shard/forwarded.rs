@@ -4,6 +4,7 @@
 //! one queue, so that their order stays and a full log holds back produces only.
 
 use crate::base::CoreId;
+use crate::base::planted::{Bug, planted};
 use crate::engine::EngineError;
 use crate::io::{Io, Signal};
 use crate::shard::core::Core;
@@ -90,7 +91,10 @@ async fn append_queued<I: Io>(core: Rc<Core<I>>) {
             continue;
         }
         core.log.room().await;
-        let next = core.produces.waiting.borrow_mut().pop_front();
+        let next = match planted(Bug::ForwardLastFirst) {
+            true => core.produces.waiting.borrow_mut().pop_back(),
+            false => core.produces.waiting.borrow_mut().pop_front(),
+        };
         let (from, id, sent) = next.expect("one task takes from this queue");
         let Some(pass) = core.gate.enter() else {
             answer(&core, from, id, Reply::Produced(Err(EngineError::Stopping)));

@@ -19,6 +19,7 @@
 
 use crate::base::checksum::crc32;
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::planted::{Bug, planted};
 use crate::base::{CoreId, NodeId, Offset, PartitionKey, PartitionNo, TopicId};
 use zerocopy::byteorder::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -296,7 +297,7 @@ impl<'a> Entry<'a> {
         hasher.update(&bytes[..CRC_AT]);
         hasher.update(&[0; 4]);
         hasher.update(&bytes[CRC_AT + 4..total]);
-        if hasher.finalize() != header.crc.get() {
+        if hasher.finalize() != header.crc.get() && !planted(Bug::AcceptBadCrc) {
             return Err(NotAnEntry::Invalid);
         }
         if header.version.get() != VERSION {
