@@ -181,11 +181,15 @@ fn acknowledge<I: Io>(core: &Rc<Core<I>>, cycle: &Cycle<I>) {
         note_unsynced(core, cycle);
     }
     for part in &cycle.parts {
-        part.partition.advance_written(part.next_offset);
-        if durable {
-            part.partition.advance_synced(part.next_offset);
+        if let Some(next_offset) = part.next_offset {
+            part.partition.advance_written(next_offset);
+            if durable {
+                part.partition.advance_synced(next_offset);
+            }
         }
-        part.partition.progress.notify();
+        if !planted(Bug::LoseWakeUp) {
+            part.partition.progress.notify();
+        }
         roll::close_when_written(core, &part.segment);
     }
     if durable {

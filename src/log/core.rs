@@ -104,7 +104,8 @@ pub(crate) struct Cycle<I: Io> {
 pub(crate) struct Part<I: Io> {
     pub(crate) partition: Rc<Partition<I>>,
     pub(crate) segment: Rc<Segment<I>>,
-    pub(crate) next_offset: crate::base::Offset,
+    /// Records below are written once the cycle is; `None` for a delete, which promises no records.
+    pub(crate) next_offset: Option<crate::base::Offset>,
     pub(crate) direct: bool,
 }
 

@@ -238,7 +238,7 @@ fn take_segment<I: Io>(
     gathered.parts.push(Part {
         partition: Rc::clone(partition),
         segment: Rc::clone(segment),
-        next_offset: end.next_offset,
+        next_offset: Some(end.next_offset),
         direct,
     });
     true
@@ -271,11 +271,10 @@ fn take_delete<I: Io>(
     gathered.bytes += partition.pending_bytes.replace(0);
     gathered.carried += usize::from(partition.carry.replace(false));
     gathered.wants_sync = true;
-    let next_offset = partition.written.get();
     gathered.parts.push(Part {
         partition: Rc::clone(partition),
         segment,
-        next_offset,
+        next_offset: None,
         direct: false,
     });
     true

@@ -94,6 +94,17 @@ impl<I: Io> Rebuild<'_, I> {
         Ok(())
     }
 
+    /// Makes the names of the partition's directory and of its topic's durable.
+    pub(crate) async fn sync_names(&self) -> Result<(), LogError> {
+        for dir in self.dir.ancestors().skip(1).take(2) {
+            self.io
+                .sync_dir(dir)
+                .await
+                .map_err(LogError::io("sync", dir))?;
+        }
+        Ok(())
+    }
+
     /// Damage that an earlier start has noted.
     pub(crate) async fn noted_damage(&self) -> Result<Option<String>, LogError> {
         let path = self.dir.join(DAMAGE_NOTE);

@@ -226,8 +226,30 @@ async fn rebuild_all<I: Io>(
         }
         found.push(partition);
     }
+    let present = found.len();
     missing_directories(&records.by_partition, &mut found, report);
+    for missing in &found[present..] {
+        keep_missing(io, data, missing).await?;
+    }
     Ok(found)
+}
+
+/// Notes a missing directory in its place: the journals that know of it go aside, and the next start would take the
+/// partition for one that was never made.
+async fn keep_missing<I: Io>(
+    io: &I,
+    data: &Path,
+    missing: &RecoveredPartition,
+) -> Result<(), LogError> {
+    let (key, dir) = (missing.key, paths::partition(data, missing.key));
+    io.create_dir_all(&dir)
+        .await
+        .map_err(LogError::io("create", &dir))?;
+    let rebuild = Rebuild { io, dir, key };
+    rebuild
+        .note_damage(missing.damage().unwrap_or_default())
+        .await?;
+    rebuild.sync_names().await
 }
 
 /// Partitions that the journals know, that were not deleted, and whose directory is gone: that is damage.

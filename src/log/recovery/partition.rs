@@ -2,6 +2,7 @@
 
 use crate::base::checksum::crc32;
 use crate::base::limits::{BATCH_BYTES_MAX, BLOCK_BYTES};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Offset, PartitionKey};
 use crate::io::Io;
 use crate::log::index::{self, End, Entry, Index};
@@ -93,7 +94,8 @@ struct Promise {
     pieces: Vec<Placed>,
     /// Batch boundaries of the last segment that records name, in order.
     boundaries: Vec<Entry>,
-    /// Bytes of a segment that were accepted on the strength of their checksum.
+    /// Bytes of a segment that no frontier shows to be synced: accepted on the strength of their checksum, or, after the
+    /// death of the process alone, because they had been written.
     to_sync: bool,
     cut_bytes: u64,
     deleted: bool,
@@ -183,6 +185,10 @@ impl<I: Io> Rebuild<'_, I> {
                 )));
             }
         }
+        // Whoever made the directory may have died before its name and its topic's were durable.
+        if !planted(Bug::ForgetNames) {
+            self.sync_names().await?;
+        }
         Ok(Found {
             segments: Vec::new(),
             tail_pos: 0,
@@ -248,7 +254,8 @@ impl<I: Io> Rebuild<'_, I> {
         };
         let there = whole && (placed.acknowledged || self.direct_is_there(&record).await?);
         if !there {
-            if placed.acknowledged {
+            // Behind a lost entry that was acknowledged, bytes that are missing before this record were in that entry.
+            if placed.acknowledged || (placed.behind_damage && !whole) {
                 let at = record.start();
                 return Err(Stop::Damage(format!(
                     "an acknowledged journal entry cannot be read; it may hold records from offset {} on (segment {} position {}), next known position {at}",
@@ -269,7 +276,7 @@ impl<I: Io> Rebuild<'_, I> {
         if record.direct_bytes > 0 {
             promise.file_end = record.direct_pos + u64::from(record.direct_bytes);
             promise.pieces.clear();
-            promise.to_sync |= !placed.acknowledged;
+            promise.to_sync |= !placed.durable && !planted(Bug::TrustUnsynced);
         }
         promise.last = record;
         promise.boundaries.push(Entry {

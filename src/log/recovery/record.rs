@@ -12,6 +12,8 @@ pub(crate) struct Placed {
     pub(crate) record: Record,
     /// It was acknowledged: what it promises must be there.
     pub(crate) acknowledged: bool,
+    /// What it promises of the segment was synced, not only written.
+    pub(crate) durable: bool,
     /// An acknowledged entry before this record (and behind the partition's previous one) cannot be read.
     pub(crate) behind_damage: bool,
     pub(crate) file: PathBuf,
@@ -31,6 +33,7 @@ impl Placed {
         Self {
             record: found.record,
             acknowledged: found.sequence < stream.acknowledged_bound,
+            durable: found.sequence < stream.durable_bound,
             behind_damage: stream
                 .damaged_at
                 .is_some_and(|missing| found.sequence > missing),

@@ -2,6 +2,7 @@
 
 use crate::base::CoreId;
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::planted::{Bug, planted};
 use crate::io::{Io, OpenMode};
 use crate::log::journal::entry::{
     self, Entry, EntryHead, FileId, NotAnEntry, Record, VERSION, parse_clean_mark,
@@ -29,6 +30,8 @@ pub(crate) struct Stream {
     pub(crate) records: Vec<FoundRecord>,
     /// All entries below were acknowledged.
     pub(crate) acknowledged_bound: u64,
+    /// All entries below were durable, with what they promise of segments.
+    pub(crate) durable_bound: u64,
     /// The first missing sequence, if it was acknowledged.
     pub(crate) damaged_at: Option<u64>,
     /// Where the chain of entries ends: a file, and the position behind the last one in it.
@@ -188,6 +191,16 @@ async fn read_header<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<FileId,
             id.core
         )));
     }
+    // Behind the header of its last use, all entries of a recycled file would look like somebody else's, and their loss
+    // like a torn tail. The other way round is what a power cut may leave of a recycling: nothing is in that file.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let number = stem.rsplit('-').next().unwrap_or_default();
+    if u64::from_str_radix(number, 16).is_ok_and(|number| id.number < number) {
+        return Err(refuse(format!(
+            "its header is that of file {:016x}: keep the data directory as it is and restore this file from a copy",
+            id.number
+        )));
+    }
     Ok(id)
 }
 
@@ -242,6 +255,7 @@ impl Walk {
             epoch,
             records: Vec::new(),
             acknowledged_bound: 0,
+            durable_bound: 0,
             damaged_at: None,
             ends_at: (PathBuf::new(), 0),
             entries: 0,
@@ -314,18 +328,20 @@ impl Walk {
 
     fn evidence(&mut self, entry: &Entry<'_>) {
         let head = &entry.head;
-        let bound = if head.boot_id == self.boot_id {
+        let bound = if head.boot_id == self.boot_id || planted(Bug::IgnoreBootId) {
             head.written_bound
         } else {
             head.durable_bound
         };
         self.stream.acknowledged_bound = self.stream.acknowledged_bound.max(bound);
+        self.stream.durable_bound = self.stream.durable_bound.max(head.durable_bound);
     }
 
     fn finish(mut self, mark: Option<EntryHead>) -> Stream {
         let mut stream = self.stream;
         if let Some(mark) = mark {
             stream.acknowledged_bound = stream.acknowledged_bound.max(mark.sequence);
+            stream.durable_bound = stream.durable_bound.max(mark.sequence);
         }
         let missing = self.next.map_or(0, |(sequence, _)| sequence);
         self.later.retain(|(sequence, ..)| *sequence > missing);
@@ -392,10 +408,11 @@ async fn read_file<I: Io>(io: &I, path: &Path, bytes: u64) -> Result<Vec<u8>, Lo
     let mut all = Vec::with_capacity(size as usize);
     while (all.len() as u64) < size {
         let step = STEP.min((size as usize - all.len()).next_multiple_of(BLOCK_BYTES));
-        let read = file
-            .read_at(all.len() as u64, step)
-            .await
-            .map_err(LogError::io("read", path))?;
+        let read = file.read_at(all.len() as u64, step).await;
+        if read.is_err() && planted(Bug::CutAtEio) {
+            break;
+        }
+        let read = read.map_err(LogError::io("read", path))?;
         if read.as_ref().is_empty() {
             break;
         }

@@ -3,6 +3,7 @@
 
 mod crash;
 mod fetches;
+mod found;
 mod restart;
 mod stages;
 mod topics;
