@@ -10,7 +10,8 @@
 //! | disk | what goes wrong | expected |
 //! |---|---|---|
 //! | calm | deaths, with torn writes | nothing promised is lost, nothing is refused |
-//! | failing | failed, short and slow writes, failed syncs, no space, failed reads and names | the same; a broker may refuse until its next start |
+//! | failing | failed, short and slow writes, no space, failed reads and names | the same; a broker may refuse until its next start |
+//! | failing | failed syncs, of files and of directories | nothing is lost in silence: what the kernel forgot may be refused after a power cut |
 //! | lying | one write lost or misdirected, or one sync lost, in a life | damage is refused or seen by the reader's checksum; silently cut is only what no evidence could tell (`history`) |
 //!
 //! A directory sync that lies is not among them: the name of the journal may go with it, and all evidence.

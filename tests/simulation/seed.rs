@@ -5,7 +5,7 @@ use crate::broker::{self, Ended};
 use crate::consumer;
 use crate::history::{Death, Event, History, Rules, check};
 use crate::nemesis;
-use crate::plan::{Class, Life, Plan};
+use crate::plan::{Life, Plan};
 use crate::producer;
 use crate::tally::Tally;
 use crate::world::{World, address};
@@ -126,7 +126,6 @@ fn begin(world: &World) {
 fn bury(world: &World, life: &Life, ended: Ended) -> Result<(), String> {
     let disk = world.sim.disk();
     let failed = world.has_failed();
-    world.lied.set(false);
     for fired in &disk.fired()[world.fired_before.get()..] {
         world.count(fault_name(fired), 1);
         if matches!(fired.fault, Fault::Lost | Fault::Misdirected) {
@@ -239,6 +238,7 @@ async fn first_look(io: &SimIo, world: &World, dice: &mut Prng) -> bool {
             if !admin::look(world, (&mut sender, &mut receiver)).await {
                 continue;
             }
+            world.lied.set(false);
             if world.open_places().is_empty() {
                 admin::create(world, (&mut sender, &mut receiver), dice).await;
             }
@@ -283,7 +283,6 @@ fn last(world: &Rc<World>, cores: u16, dice: &mut Prng) -> Result<(), String> {
             other => return Err(format!("a healed machine ended so: {other:?}")),
         }
         world.died(Death::Stop, 0);
-        world.lied.set(false);
     }
     Ok(())
 }
@@ -318,7 +317,7 @@ async fn prove(io: &SimIo, world: &World, dice: &mut Prng) {
             .is_err()
         {
             world.count("places not whole at the end", 1);
-            if world.class != Class::Lying {
+            if !world.may_lie() {
                 world.problem(format!("place {place} cannot be read to its end"));
             }
             continue;

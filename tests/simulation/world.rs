@@ -7,7 +7,7 @@ use crate::tally::Tally;
 use millrace::base::{AckLevel, PartitionKey, PartitionNo, TopicId};
 use millrace::client::driver::{self, DriveError, Receiver, Sender};
 use millrace::client::{TopicInfo, TopicSettings};
-use millrace::io::sim::{Sim, SimIo};
+use millrace::io::sim::{EffectKind, Fault, Fired, Sim, SimIo};
 use millrace::io::{Io, Signal};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ pub(crate) struct World {
     /// Faults that had happened when this life began.
     pub(crate) fired_before: Cell<usize>,
     pub(crate) reads_before: Cell<u64>,
-    /// The disk has lied in the life before this one, or in this one.
+    /// The disk has lied since a start was last looked at.
     pub(crate) lied: Cell<bool>,
     clients: Cell<u32>,
 }
@@ -103,9 +103,15 @@ impl World {
         self.problems.borrow_mut().push(what);
     }
 
-    /// Whether the disk of this seed may lie.
+    /// Whether damage may be told in this seed: its disk lies, or a sync has failed. What a failed sync should have covered
+    /// is visible until the power goes, and a start on the same boot cannot tell it from what is durable: its loss has
+    /// to be told, which is less than that it must not be lost.
     pub(crate) fn may_lie(&self) -> bool {
-        self.class == Class::Lying
+        let forgets = |fired: &Fired| {
+            matches!(fired.kind, EffectKind::Sync | EffectKind::SyncDir)
+                && !matches!(fired.fault, Fault::SlowBy(_))
+        };
+        self.class == Class::Lying || self.sim.disk().fired().iter().any(forgets)
     }
 
     pub(crate) fn count(&self, what: &'static str, more: u64) {

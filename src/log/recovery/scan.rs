@@ -283,6 +283,7 @@ impl Walk {
         while at + BLOCK_BYTES <= file.bytes.len() {
             at += match parse(file, at)? {
                 Some(entry) => {
+                    self.check_order(file, &entry)?;
                     self.evidence(&entry);
                     self.later.push((
                         entry.head.sequence,
@@ -324,6 +325,22 @@ impl Walk {
             self.missing = true;
         }
         Ok(at)
+    }
+
+    /// Entries of one use of a file lie in the order of their sequence. One that lies behind a later one was overtaken by
+    /// a write that went astray: where the chain begins, or what it has passed over, cannot be told.
+    fn check_order(&self, file: &JournalBytes, entry: &Entry<'_>) -> Result<(), LogError> {
+        let sequence = entry.head.sequence;
+        match self.next {
+            Some((next, _)) if sequence + 1 < next => Err(LogError::Journal {
+                path: file.path.clone(),
+                reason: format!(
+                    "entry {sequence} lies behind entry {}: keep the data directory as it is and restore this file from a copy",
+                    next - 1
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn evidence(&mut self, entry: &Entry<'_>) {

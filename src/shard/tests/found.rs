@@ -219,3 +219,33 @@ fn a_journal_file_with_the_header_of_another_is_refused() {
     assert!(matches!(error, LogError::Journal { .. }), "{error}");
     assert!(error.to_string().contains("is that of file"), "{error}");
 }
+
+/// A write that went astray to the first place of a journal was taken for the journal's first entry: whatever lay behind
+/// it was older, and forgotten.
+#[test]
+fn a_journal_that_begins_with_its_last_entry_is_refused() {
+    let sim = Sim::new(3);
+    let topic = with_topic(&sim, 1, AckLevel::Synced);
+    run_and_crash(&sim, 1, move |broker| async move {
+        for value in 0..3 {
+            let values = [value];
+            let produced = broker.produce(0, key(&topic, 0), AckLevel::Synced, &values);
+            produced.await.expect("acked");
+        }
+    });
+    let path = journal_files(&sim.disk()).remove(0);
+    let bytes = sim.disk().read_file(&path).expect("listed");
+    let blocks: Vec<&[u8]> = bytes.chunks(4096).collect();
+    let last = blocks
+        .iter()
+        .rposition(|block| block.iter().any(|byte| *byte != 0));
+    let last = last.expect("entries");
+    assert!(last > 2, "{last}");
+    assert!(sim.disk().corrupt(&path, 4096, blocks[last]));
+    let recovered = sim
+        .run(|io| async move { recover(&io, Path::new(DATA)).await })
+        .done()
+        .remove(0);
+    let error = recovered.expect_err("an entry is out of its place");
+    assert!(error.to_string().contains("lies behind entry"), "{error}");
+}
