@@ -13,10 +13,6 @@ pub enum Bug {
     IgnoreShortWrite,
     /// What a file holds is served without a look at its checksums.
     ServeUnchecked,
-    /// Appends go on into the disk's reserve.
-    IgnoreReserve,
-    /// A delete needs space above the reserve.
-    DeleteNeedsSpace,
     /// A repair does not look at journals that a start put aside.
     ForgetKeptJournals,
     /// Records can be read as soon as they are appended.
@@ -47,6 +43,34 @@ pub enum Bug {
     TrustUnsynced,
     /// A start takes names that it finds for durable ones.
     ForgetNames,
+    /// A failed direct write is taken for a good one.
+    IgnoreWriteError,
+    /// The oldest cycle is acknowledged when any cycle is complete.
+    AckOutOfOrder,
+    /// A partition is left behind in a journal file that is about to be recycled.
+    CarryNotAll,
+    /// A journal file is recycled before what was carried out of it is durable.
+    RecycleEarly,
+    /// A sync that was under way when something failed still moves the frontier.
+    AckAfterFailure,
+    /// A batch whose checksum does not fit is accepted.
+    AcceptBadBatch,
+    /// An acknowledged entry that cannot be read is taken for one that never was.
+    DamageIsAbsence,
+    /// A direct write is believed to be whole without a look at its checksum.
+    TrustTornDirect,
+    /// An index is believed whatever its checksum.
+    TrustIndex,
+    /// An entry claims that its own cycle is durable.
+    FrontierAhead,
+    /// A new partition is used before its first record is durable.
+    UnannouncedPartition,
+    /// A partition's files are removed before the journal says that it was deleted.
+    DeleteBeforeRecord,
+    /// A produce that asked for `synced` is readable once it is written.
+    VisibleBeforeSynced,
+    /// A log whose first segment is gone seems to begin later.
+    MissingSegmentIsAbsence,
 }
 
 /// Every bug with the name that switches it on.
@@ -55,8 +79,6 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("ack-early", Bug::AckEarly),
     ("ignore-short-write", Bug::IgnoreShortWrite),
     ("serve-unchecked", Bug::ServeUnchecked),
-    ("ignore-reserve", Bug::IgnoreReserve),
-    ("delete-needs-space", Bug::DeleteNeedsSpace),
     ("forget-kept-journals", Bug::ForgetKeptJournals),
     ("serve-past-commit", Bug::ServePastCommit),
     ("answer-out-of-order", Bug::AnswerOutOfOrder),
@@ -72,6 +94,20 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("forward-last-first", Bug::ForwardLastFirst),
     ("trust-unsynced", Bug::TrustUnsynced),
     ("forget-names", Bug::ForgetNames),
+    ("ignore-write-error", Bug::IgnoreWriteError),
+    ("ack-out-of-order", Bug::AckOutOfOrder),
+    ("carry-not-all", Bug::CarryNotAll),
+    ("recycle-early", Bug::RecycleEarly),
+    ("ack-after-failure", Bug::AckAfterFailure),
+    ("accept-bad-batch", Bug::AcceptBadBatch),
+    ("damage-is-absence", Bug::DamageIsAbsence),
+    ("trust-torn-direct", Bug::TrustTornDirect),
+    ("trust-index", Bug::TrustIndex),
+    ("frontier-ahead", Bug::FrontierAhead),
+    ("unannounced-partition", Bug::UnannouncedPartition),
+    ("delete-before-record", Bug::DeleteBeforeRecord),
+    ("visible-before-synced", Bug::VisibleBeforeSynced),
+    ("missing-segment-is-absence", Bug::MissingSegmentIsAbsence),
 ];
 
 /// Whether `bug` is switched on.

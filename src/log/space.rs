@@ -4,7 +4,6 @@
 //! what was left has been claimed. What a core claims (room for segments; journals have theirs) is subtracted at once,
 //! times the number of cores that share the disk: until the next look, the others may have claimed as much.
 
-use crate::base::planted::{Bug, planted};
 use crate::io::Io;
 use crate::log::FLUSH_INTERVAL;
 use crate::log::core::Core;
@@ -35,7 +34,7 @@ impl Space {
 
     /// Whether nothing is left above the reserve.
     pub(crate) fn is_low(&self) -> bool {
-        self.left.get() <= 0 && !planted(Bug::IgnoreReserve)
+        self.left.get() <= 0
     }
 
     /// The file system has refused: whatever it said before, there is nothing left.

@@ -1,6 +1,7 @@
 //! What one commit cycle takes: walks the dirty partitions, fills the journal entry, collects the direct writes.
 
 use crate::base::limits::{BLOCK_BYTES, DIRECT_BYTES_MIN, LONE_DIRECT_BYTES_MIN};
+use crate::base::planted::{Bug, planted};
 use crate::io::Io;
 use crate::log::core::{Core, Cycle, Part};
 use crate::log::journal::entry::{EntryHead, EntryWriter, HEADER_BYTES, RECORD_BYTES, Record};
@@ -60,7 +61,10 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
     let head = EntryHead {
         file: file.id,
         sequence,
-        durable_bound: core.durable_bound.get(),
+        durable_bound: match planted(Bug::FrontierAhead) {
+            true => sequence + 1,
+            false => core.durable_bound.get(),
+        },
         written_bound: core.written_bound.get(),
         boot_id: core.io.boot_id(),
         previous_crc: journal.previous_crc.get(),

@@ -45,7 +45,10 @@ impl Visibility {
     pub fn appended(&mut self, base: Offset, until: Offset, level: AckLevel) {
         assert!(base < until);
         assert!(base >= self.high_watermark);
-        if level != AckLevel::Synced || self.topic == AckLevel::Synced {
+        if level != AckLevel::Synced
+            || self.topic == AckLevel::Synced
+            || planted(Bug::VisibleBeforeSynced)
+        {
             return;
         }
         match self.demands.back_mut() {

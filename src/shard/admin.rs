@@ -145,7 +145,6 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
     // A delete frees space: it must be possible when there is none.
     let draw = match record {
         Record::TopicCreated(_) => Draw::Free,
-        Record::TopicDeleted { .. } if planted(Bug::DeleteNeedsSpace) => Draw::Free,
         Record::TopicDeleted { .. } => Draw::Reserve,
     };
     let level = match planted(Bug::CatalogEarly) {

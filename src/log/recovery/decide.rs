@@ -1,6 +1,8 @@
 //! The decision at the first entry of a stream that is not there or not valid: torn tail, unacknowledged, or damage.
 //! Pure; the table is data. Source: DESIGN section 5, "Recovery".
 
+use crate::base::planted::{Bug, planted};
+
 /// What is known about the first missing entry, whose sequence is `missing`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Evidence {
@@ -25,7 +27,8 @@ pub(super) enum Verdict {
 
 /// Walks the table.
 pub(super) fn decide(evidence: Evidence) -> Verdict {
-    let acknowledged = evidence.missing < evidence.acknowledged_bound;
+    let acknowledged =
+        evidence.missing < evidence.acknowledged_bound && !planted(Bug::DamageIsAbsence);
     match (acknowledged, evidence.later_exists) {
         (true, _) => Verdict::Damage,
         (false, true) => Verdict::CutUnacknowledged,

@@ -5,10 +5,10 @@
 
 use crate::base::prng::Prng;
 use crate::base::{AckLevel, Offset};
-use crate::io::Io;
 use crate::io::sim::{DiskSnapshot, Sim, SimDisk, SimIo};
+use crate::io::{Io, Signal};
 use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -148,6 +148,16 @@ fn check_with_crashes(
 
 /// Tries every crash of one program. Returns how many states were checked.
 fn every_crash(seed: u64, rounds: u64, deaths: &[Death], inner: Option<(u64, u64)>) -> u64 {
+    every_crash_of(program, seed, rounds, deaths, inner)
+}
+
+fn every_crash_of<F: Future<Output = ()> + 'static>(
+    program: fn(SimIo, u64, u64, Ledger) -> F,
+    seed: u64,
+    rounds: u64,
+    deaths: &[Death],
+    inner: Option<(u64, u64)>,
+) -> u64 {
     let mut states = 0;
     for effect in 0.. {
         let ledger = Ledger::default();
@@ -196,6 +206,67 @@ fn what_was_written_survives_a_kill_at_every_effect() {
 fn what_was_synced_survives_a_power_cut_at_every_effect() {
     for seed in 10..13 {
         assert!(every_crash(seed, 25, &[Death::PowerCut, Death::PowerCut], None) > 120);
+    }
+}
+
+/// Appends without ever waiting, so that as many cycles are in flight as may be; makes and deletes a partition meanwhile.
+async fn busy_program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
+    let mut rng = Prng::new(seed);
+    let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
+    let mut partitions = Vec::new();
+    for number in 0..PARTITIONS {
+        partitions.push(log.open(key(number), SMALL).await.expect("opens"));
+    }
+    let (other, other_io) = (log.clone(), io.clone());
+    let (over, is_over) = (Signal::new(), Rc::new(Cell::new(false)));
+    let (told, tells) = (over.clone(), Rc::clone(&is_over));
+    io.spawn(async move {
+        for number in PARTITIONS..PARTITIONS + 3 {
+            let passing = other.open(key(number), SMALL).await.expect("opens");
+            let next = append(&passing, 1, 30_000, AckLevel::Written);
+            assert!(reached(&passing, next, AckLevel::Written).await);
+            other.delete(passing.key()).await.expect("deletes");
+            other_io.sleep(std::time::Duration::from_micros(200)).await;
+        }
+        tells.set(true);
+        told.notify();
+    });
+    for _ in 0..rounds {
+        let number = rng.below(u64::from(PARTITIONS)) as usize;
+        let bytes = [600, 20_000, 90_000][rng.below(3) as usize];
+        let level = match rng.chance(1, 4) {
+            true => AckLevel::Synced,
+            false => AckLevel::Written,
+        };
+        let next = append(&partitions[number], 1, bytes, level);
+        ledger.borrow_mut()[number].appended = next;
+        let (watcher, noted) = (partitions[number].clone(), Rc::clone(&ledger));
+        io.spawn(async move {
+            assert!(reached(&watcher, next, level).await);
+            note(&noted, number as u32, &watcher);
+        });
+        io.sleep(std::time::Duration::from_micros(rng.below(60)))
+            .await;
+    }
+    for (number, partition) in partitions.iter().enumerate() {
+        let next = ledger.borrow()[number].appended;
+        assert!(reached(partition, next, AckLevel::Written).await);
+        note(&ledger, number as u32, partition);
+    }
+    while !is_over.get() {
+        over.wait().await;
+    }
+    log.stop().await.expect("stops");
+    for acked in &mut *ledger.borrow_mut() {
+        acked.synced = acked.appended;
+    }
+}
+
+#[test]
+fn what_was_acked_survives_with_many_cycles_in_flight() {
+    for seed in 30..34 {
+        let deaths = [Death::Kill, Death::PowerCut];
+        assert!(every_crash_of(busy_program, seed, 30, &deaths, None) > 120);
     }
 }
 

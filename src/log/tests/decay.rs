@@ -15,6 +15,7 @@
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::prng::Prng;
 use crate::base::{AckLevel, BatchStream, Body, Offset};
+use crate::io::Io;
 use crate::io::sim::{DiskSnapshot, Sim, SimDisk, SimIo};
 use crate::log::tests::campaign::Campaign;
 use crate::log::tests::steps::{append, bytes_of, check_batches, key, reached, start};
@@ -319,6 +320,41 @@ fn campaign(name: &'static str, shape: Shape) {
         "{told} of {changes} changes in {blocks} blocks"
     );
     campaign.end(changes, told, 0);
+}
+
+#[test]
+fn a_file_that_is_gone_is_told_or_made_again() {
+    let shape = Shape {
+        partitions: 3,
+        partition_bytes: 600 << 10,
+    };
+    for rest in [Rest::Clean, Rest::Killed] {
+        let whole = make(shape, rest);
+        let mut told = 0;
+        for stored in &whole.files[1] {
+            whole.disk.restore(&whole.snapshot);
+            let (path, ends) = (stored.path.clone(), whole.ends.clone());
+            let sim = Sim::with_disk(9, whole.disk.clone());
+            sim.run(|io| async move { io.remove_file(&path).await.expect("removes") })
+                .done();
+            let sim = Sim::with_disk(10, whole.disk.clone());
+            let found = sim.run(|io| look(io, ends)).done().remove(0);
+            let is_segment = stored.path.extension().is_some_and(|kind| kind == "log");
+            let expected = if is_segment {
+                Found::Told
+            } else {
+                Found::Whole
+            };
+            let name = stored.path.display();
+            assert_eq!(
+                found,
+                [Found::Whole, expected, Found::Whole],
+                "{rest:?} {name}"
+            );
+            told += u64::from(is_segment);
+        }
+        assert!(told > 2, "{told} segments");
+    }
 }
 
 #[test]
