@@ -191,6 +191,11 @@ pub fn decode(bytes: &[u8]) -> Option<Histogram<u64>> {
     if word(4)? as usize != payload || word(12)? > DECODED_DIGITS_MAX {
         return None;
     }
+    // Nor does it expect a run of 2^63 zeros, which it would negate.
+    let counts = &bytes[ENCODED_HEADER_BYTES..];
+    if counts.windows(9).any(|nine| nine == [0xff; 9]) {
+        return None;
+    }
     Deserializer::new().deserialize(&mut &bytes[..]).ok()
 }
 
@@ -265,6 +270,10 @@ mod tests {
             // Damage in the counts is another histogram: the frame's checksum is elsewhere. It must not panic.
             let _ = decode(&bad).map(|histogram| histogram.value_at_quantile(0.99));
         }
+        // Found by fuzzing: a run of zeros of the one length that cannot be negated.
+        let mut endless = bytes.clone();
+        endless[ENCODED_HEADER_BYTES..][..9].fill(0xff);
+        assert!(decode(&endless).is_none());
         let mut greedy = bytes.clone();
         greedy[15] = 5;
         assert!(decode(&greedy).is_none());
