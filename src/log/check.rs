@@ -3,7 +3,7 @@
 //! ```text
 //!  read start..end ──slice by slice, about a MiB, from boundary to boundary──> checked before, and still in the page cache: go on
 //!                                                                      └─────> scan it on its way into the cache, off the core
-//!  a bad batch: what stands before it is served; a read that begins in it is refused
+//!  a bad batch: what stands before its stretch of the index is served; a read that begins in that is refused
 //! ```
 //! While one slice is scanned the next one is too: who reads what is cold asks for that next.
 //!
@@ -11,8 +11,9 @@
 //! - A span is trusted as long as it stays in the page cache, where sendfile takes it from; what has left the cache comes
 //!   from the disk again, and is checked again. Between this look and the send a page may leave the cache and come back
 //!   changed: that window is left open, and readers check the batches' checksums too.
-//! - A good batch of the right offset that belongs to another partition would pass: nothing in a Kafka batch says whose
-//!   it is. Blocks that change places do not give whole batches, unless batches fill blocks exactly.
+//! - Of a stretch between two known boundaries all is served or nothing: another partition's blocks may begin with good
+//!   batches of the right offsets, and only where they end shows that they do not belong here (nothing in a Kafka batch says
+//!   whose it is). What fits a stretch exactly would pass.
 
 use crate::base::planted::{Bug, planted};
 use crate::base::{BatchStream, Offset};
@@ -46,12 +47,15 @@ impl<I: Io> Check<'_, I> {
         end: Boundary,
         from: Offset,
     ) -> Result<Boundary, ReadError> {
-        let (mut at, mut scanned) = (start, 0);
+        let (mut at, mut scanned, mut narrow) = (start, 0, false);
         while at.pos < end.pos && at.pos < self.mem_start() {
             if scanned >= SCANNED_BYTES_MAX && at.offset > from {
                 return Ok(at);
             }
-            let slice = self.slice_end(at, end);
+            let slice = match narrow {
+                true => self.next_boundary(at, end),
+                false => self.slice_end(at, end),
+            };
             if self.is_good(at, slice) {
                 at = slice;
                 continue;
@@ -62,12 +66,16 @@ impl<I: Io> Check<'_, I> {
                 continue;
             }
             self.scan_ahead(slice);
-            let good = scan(self.core, self.segment, self.source, at, slice).await?;
-            if good.at != slice {
+            let damage = scan(self.core, self.segment, self.source, at, slice).await?;
+            if let Some(reason) = damage {
+                if self.next_boundary(at, end) != slice {
+                    narrow = true;
+                    continue;
+                }
                 self.core.meter.count(|stats| stats.damaged_reads += 1);
-                return match good.at.offset > from {
-                    true => Ok(good.at),
-                    false => Err(ReadError::Damaged(good.reason)),
+                return match at.offset > from {
+                    true => Ok(at),
+                    false => Err(ReadError::Damaged(reason)),
                 };
             }
             scanned += slice.pos - at.pos;
@@ -84,10 +92,16 @@ impl<I: Io> Check<'_, I> {
     fn slice_end(&self, at: Boundary, end: Boundary) -> Boundary {
         let (partition, segment) = (self.partition, self.segment);
         let known = locate::known_at_or_before_pos(partition, segment, at.pos + SLICE_BYTES);
-        let next = match known.pos > at.pos {
-            true => Some(known),
-            false => locate::known_after(partition, segment, at.offset),
-        };
+        match known.pos {
+            pos if pos >= end.pos => end,
+            pos if pos > at.pos => known,
+            _ => self.next_boundary(at, end),
+        }
+    }
+
+    /// The first known boundary behind `at`, at most `end`.
+    fn next_boundary(&self, at: Boundary, end: Boundary) -> Boundary {
+        let next = locate::known_after(self.partition, self.segment, at.offset);
         next.filter(|next| next.pos > at.pos && next.pos < end.pos)
             .unwrap_or(end)
     }
@@ -120,20 +134,15 @@ impl<I: Io> Check<'_, I> {
     }
 }
 
-/// How far a scan found good batches, and what is wrong there if that is not all.
-struct Good {
-    at: Boundary,
-    reason: String,
-}
-
-/// Checks the batches from `at` to `until`: of the file what is in no memory, the rest of the last batch from there.
+/// Checks the batches from `at` to `until`: of the file what is in no memory, the rest of the last batch from there. Says
+/// what is wrong.
 async fn scan<I: Io>(
     core: &Rc<Core<I>>,
     segment: &Rc<Segment<I>>,
     source: &I::Source,
     at: Boundary,
     until: Boundary,
-) -> Result<Good, ReadError> {
+) -> Result<Option<String>, ReadError> {
     let _under_way = segment.scans.begin(at.pos, until.pos);
     let mut stream = BatchStream::new(at.pos, at.offset);
     let (mut pos, mut from_file) = (at.pos, at.pos);
@@ -174,31 +183,24 @@ fn feed(fed: &mut (BatchStream, u64), piece: &[u8]) -> bool {
     fed.0.feed(piece)
 }
 
+/// What is wrong between `at` and `until`, if anything is.
 fn judge<I: Io>(
     segment: &Segment<I>,
     at: Boundary,
     until: Boundary,
     stream: &BatchStream,
     from_file: u64,
-) -> Good {
+) -> Option<String> {
     let (pos, offset) = stream.at();
-    segment.scans.note_checked(at.pos, pos.min(from_file));
-    let good = Boundary { pos, offset, ..at };
     let what = match stream.damage() {
         Some(damage) => damage.to_string(),
-        None if good == until => String::new(),
-        None => "the bytes end inside a batch".to_owned(),
+        None if (pos, offset) == (until.pos, until.offset) => {
+            segment.scans.note_checked(at.pos, from_file);
+            return None;
+        }
+        None => format!("the batches do not end at byte {}", until.pos),
     };
-    // A batch whose length was changed may have swallowed the boundary, and what it swallowed is as bad.
-    let good = if pos > until.pos { at } else { good };
-    Good {
-        at: good,
-        reason: name(
-            segment,
-            good.pos,
-            &format!("offset {}: {what}", good.offset),
-        ),
-    }
+    Some(name(segment, pos, &format!("offset {offset}: {what}")))
 }
 
 fn name<I: Io>(segment: &Segment<I>, pos: u64, what: &str) -> String {
