@@ -189,17 +189,20 @@ async fn serve_core(
     if core.0 == 0 {
         tell(shard.cores());
     }
-    while !start.stop.load(Ordering::Relaxed) {
+    let tell_notices = || {
         for line in shard.take_notices(&start.log.data) {
             print::note(&line);
         }
+    };
+    while !start.stop.load(Ordering::Relaxed) {
+        tell_notices();
         io.sleep(LOOK_INTERVAL).await;
     }
     net.stop().await;
-    shard
-        .stop()
-        .await
-        .map_err(|error| Failure::new(Exit::Io, format!("not stopped cleanly: {error}")))
+    let stopped = shard.stop().await;
+    // What was found since the last look, or by the stop itself.
+    tell_notices();
+    stopped.map_err(|error| Failure::new(Exit::Io, format!("not stopped cleanly: {error}")))
 }
 
 /// Binds this core's port and waits until every core has: one that cannot keeps all from starting.
