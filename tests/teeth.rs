@@ -194,7 +194,7 @@ fn every_bug_has_a_test_that_is_to_catch_it() {
 }
 
 #[test]
-#[ignore = "builds the library again; run by .ci/run"]
+#[ignore = "builds the library again: minutes"]
 fn some_planted_bugs_are_caught() {
     // Other ones for every commit: its first digits say where to begin.
     let head = Command::new("git")
