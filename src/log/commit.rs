@@ -217,11 +217,11 @@ fn note_unsynced<I: Io>(core: &Core<I>, cycle: &Cycle<I>) {
     }
 }
 
-/// Makes a spare journal file, from `old` if there is one.
-/// While the disk has no room for it, tries again: until then the active file has what is left in it.
+/// Makes a spare journal file, from `old` if there is one. When it returns, `old` is no journal file any more: it would be
+/// taken for one at the next start, and the entries between it and those that came later for lost.
 pub(crate) async fn prepare_spare<I: Io>(
     core: &Core<I>,
-    mut old: Option<JournalFile<I>>,
+    mut old: Option<Rc<JournalFile<I>>>,
 ) -> Result<(), LogError> {
     loop {
         match make_spare(core, old.take()).await {
@@ -233,15 +233,29 @@ pub(crate) async fn prepare_spare<I: Io>(
     }
 }
 
-async fn make_spare<I: Io>(core: &Core<I>, old: Option<JournalFile<I>>) -> Result<(), LogError> {
+async fn make_spare<I: Io>(
+    core: &Core<I>,
+    old: Option<Rc<JournalFile<I>>>,
+) -> Result<(), LogError> {
     let number = core.journal.next_number.get();
     core.journal.next_number.set(number + 1);
     let id = file_id(core, number);
     let dir = paths::journal(&core.options.data, core.io.core());
-    let file = match old {
-        Some(old) => files::recycle(&core.io, &dir, id, old).await?,
-        None => files::create(&core.io, &dir, id, core.options.journal_file_bytes).await?,
+    let mut left = Vec::from(files::names(&dir, number));
+    left.extend(old.as_ref().map(|old| old.path.clone()));
+    let made = match old.map(Rc::try_unwrap) {
+        Some(Ok(old)) => files::recycle(&core.io, &dir, id, old).await,
+        Some(Err(shared)) => {
+            // A cycle holds its file until it is acknowledged, which all of the old one's are. Were it otherwise, it goes.
+            files::discard(&core.io, &dir, std::slice::from_ref(&shared.path)).await?;
+            files::create(&core.io, &dir, id, core.options.journal_file_bytes).await
+        }
+        None => files::create(&core.io, &dir, id, core.options.journal_file_bytes).await,
     };
+    if made.as_ref().is_err_and(roll::is_full) {
+        files::discard(&core.io, &dir, &left).await?;
+    }
+    let file = made?;
     *core.journal.spare.borrow_mut() = Some(Rc::new(file));
     core.work.notify();
     Ok(())

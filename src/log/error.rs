@@ -46,6 +46,15 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
+    /// What was written may be gone, whatever the reason, and a second try would not tell: it is final.
+    #[error("cannot sync {path}: {source}")]
+    Sync {
+        /// Which file or directory.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
     /// The partition was refused at start, its bytes kept.
     #[error("partition {key} is damaged: {reason}")]
     Damaged {
@@ -79,5 +88,11 @@ impl LogError {
             path,
             source,
         }
+    }
+
+    /// For `map_err` behind a sync: names the path.
+    pub(crate) fn sync(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Sync { path, source }
     }
 }

@@ -122,7 +122,7 @@ pub(crate) async fn wait_for_space<I: Io>(core: &Core<I>) {
     core.io.sleep(RETRY).await;
 }
 
-/// Whether the file system had no room.
+/// Whether the file system had no room. Of a sync that said so nobody knows what it dropped: that is another error.
 pub(crate) fn is_full(error: &crate::log::LogError) -> bool {
     matches!(error, crate::log::LogError::Io { source, .. } if source.raw_os_error() == Some(ENOSPC))
 }

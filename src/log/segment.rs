@@ -140,16 +140,14 @@ impl<I: Io> Segment<I> {
         file.allocate(bytes)
             .await
             .map_err(LogError::io("allocate", &temporary))?;
-        file.sync()
-            .await
-            .map_err(LogError::io("sync", &temporary))?;
+        file.sync().await.map_err(LogError::sync(&temporary))?;
         io.rename(&temporary, &path)
             .await
             .map_err(LogError::io("rename", &temporary))?;
         if !planted(Bug::ForgetDirSync) {
             io.sync_dir(&self.dir)
                 .await
-                .map_err(LogError::io("sync", &self.dir))?;
+                .map_err(LogError::sync(&self.dir))?;
         }
         self.allocated.set(bytes);
         *self.file.borrow_mut() = Some(Rc::new(file));
@@ -191,7 +189,7 @@ impl<I: Io> Segment<I> {
             .await
             .map_err(LogError::io("truncate", &path))?;
         if !planted(Bug::ForgetSealSync) {
-            file.sync().await.map_err(LogError::io("sync", &path))?;
+            file.sync().await.map_err(LogError::sync(&path))?;
         }
         // Only now: the sync loop takes a segment without a file for one that is durable.
         self.file.borrow_mut().take();

@@ -57,7 +57,7 @@ impl<I: Io> Log<I> {
         let parent = paths::journals(&options.data);
         io.sync_dir(&parent)
             .await
-            .map_err(LogError::io("sync", &parent))?;
+            .map_err(LogError::sync(&parent))?;
         let number = next_number(&io, &dir).await?;
         let id = FileId {
             node: options.node,
@@ -132,7 +132,7 @@ impl<I: Io> Log<I> {
         for parent in [paths::topic(data, key.topic), paths::topics(data)] {
             io.sync_dir(&parent)
                 .await
-                .map_err(LogError::io("sync", &parent))?;
+                .map_err(LogError::sync(&parent))?;
         }
         let partition = Partition::new(key, dir, settings, vec![segment]);
         self.core
@@ -260,18 +260,13 @@ impl<I: Io> Log<I> {
         write_whole::<I>(&file, block, 0)
             .await
             .map_err(LogError::io("write", &temporary))?;
-        file.sync()
-            .await
-            .map_err(LogError::io("sync", &temporary))?;
+        file.sync().await.map_err(LogError::sync(&temporary))?;
         file.close().await;
         core.io
             .rename(&temporary, &path)
             .await
             .map_err(LogError::io("rename", &temporary))?;
-        core.io
-            .sync_dir(&dir)
-            .await
-            .map_err(LogError::io("sync", &dir))
+        core.io.sync_dir(&dir).await.map_err(LogError::sync(&dir))
     }
 }
 

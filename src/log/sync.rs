@@ -123,9 +123,7 @@ pub(crate) fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
     drop(retiring);
     let core = Rc::clone(core);
     core.io.clone().spawn(async move {
-        // Cycles hold their file until they are acknowledged, which all of these are.
-        let old = Rc::try_unwrap(old.file).ok();
-        if let Err(error) = commit::prepare_spare(&core, old).await {
+        if let Err(error) = commit::prepare_spare(&core, Some(old.file)).await {
             fail_unless_over(&core, &error);
         }
     });

@@ -6,6 +6,7 @@ use crate::base::planted::{Bug, planted};
 use crate::io::{AlignedBuffer, File, Io, OpenMode};
 use crate::log::journal::entry::{FileId, encode_file_header};
 use crate::log::{LogError, paths};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -56,7 +57,7 @@ pub(crate) async fn recycle<I: Io>(
     io.rename(&old.path, &temporary)
         .await
         .map_err(LogError::io("rename", &old.path))?;
-    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     put_to_use(io, dir, id, old.file, old.bytes, &temporary).await
 }
 
@@ -73,12 +74,12 @@ async fn put_to_use<I: Io>(
     write_whole::<I>(&file, header, 0)
         .await
         .map_err(LogError::io("write", temporary))?;
-    file.sync().await.map_err(LogError::io("sync", temporary))?;
+    file.sync().await.map_err(LogError::sync(temporary))?;
     let path = paths::journal_file(dir, id.number);
     io.rename(temporary, &path)
         .await
         .map_err(LogError::io("rename", temporary))?;
-    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     Ok(JournalFile {
         id,
         path,
@@ -97,6 +98,25 @@ async fn fill<I: Io>(io: &I, file: &I::File, bytes: u64) -> std::io::Result<()> 
         write_shared::<I>(file, Rc::clone(&zeros), pos).await?;
     }
     Ok(())
+}
+
+/// The names that [`create`] and [`recycle`] give to file `number`, one after the other.
+pub(crate) fn names(dir: &Path, number: u64) -> [PathBuf; 2] {
+    [
+        temporary_path(dir, number),
+        paths::journal_file(dir, number),
+    ]
+}
+
+/// Removes files for good, those of them that are there.
+pub(crate) async fn discard<I: Io>(io: &I, dir: &Path, files: &[PathBuf]) -> Result<(), LogError> {
+    for path in files {
+        match io.remove_file(path).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.map_err(LogError::io("remove", path))?,
+        }
+    }
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))
 }
 
 /// Writes a buffer; a short write is an error.

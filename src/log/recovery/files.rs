@@ -79,7 +79,7 @@ impl<I: Io> Rebuild<'_, I> {
             .io
             .sync_dir(&self.dir)
             .await
-            .map_err(LogError::io("sync", &self.dir))?)
+            .map_err(LogError::sync(&self.dir))?)
     }
 
     pub(crate) async fn sync_segment(&self, base: Offset) -> Result<(), Stop> {
@@ -89,7 +89,7 @@ impl<I: Io> Rebuild<'_, I> {
             .open(&path, OpenMode::Existing)
             .await
             .map_err(LogError::io("open", &path))?;
-        file.sync().await.map_err(LogError::io("sync", &path))?;
+        file.sync().await.map_err(LogError::sync(&path))?;
         file.close().await;
         Ok(())
     }
@@ -97,10 +97,7 @@ impl<I: Io> Rebuild<'_, I> {
     /// Makes the names of the partition's directory and of its topic's durable.
     pub(crate) async fn sync_names(&self) -> Result<(), LogError> {
         for dir in self.dir.ancestors().skip(1).take(2) {
-            self.io
-                .sync_dir(dir)
-                .await
-                .map_err(LogError::io("sync", dir))?;
+            self.io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
         }
         Ok(())
     }
@@ -147,12 +144,10 @@ pub(crate) async fn write_text<I: Io>(
     write_whole::<I>(&file, block, 0)
         .await
         .map_err(LogError::io("write", &temporary))?;
-    file.sync()
-        .await
-        .map_err(LogError::io("sync", &temporary))?;
+    file.sync().await.map_err(LogError::sync(&temporary))?;
     file.close().await;
     io.rename(&temporary, &path)
         .await
         .map_err(LogError::io("rename", &temporary))?;
-    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))
 }

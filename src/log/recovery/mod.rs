@@ -161,7 +161,7 @@ pub async fn retire_journals<I: Io>(io: &I, retired: &RetiredJournals) -> Result
         }
     }
     for dir in retired.directories.iter().chain(&retired.keep_as) {
-        io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+        io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     }
     Ok(())
 }
@@ -179,7 +179,7 @@ async fn make_directories<I: Io>(io: &I, data: &Path) -> Result<(), LogError> {
         None => data,
     };
     for dir in [data, above] {
-        io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+        io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     }
     Ok(())
 }
@@ -305,7 +305,7 @@ async fn sync_all<I: Io>(io: &I, files: &[PathBuf]) -> Result<(), LogError> {
             .open(path, OpenMode::Existing)
             .await
             .map_err(LogError::io("open", path))?;
-        file.sync().await.map_err(LogError::io("sync", path))?;
+        file.sync().await.map_err(LogError::sync(path))?;
         file.close().await;
     }
     Ok(())

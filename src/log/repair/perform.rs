@@ -103,7 +103,7 @@ async fn keep_copies<I: Io>(
     }
     write_text(io, &copies, "about", about).await?;
     for dir in [&root, data] {
-        io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+        io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     }
     Ok(copies)
 }
@@ -124,7 +124,7 @@ async fn carry_out<I: Io>(io: &I, dir: &Path, left: &Left, step: &Step) -> Resul
         Step::Remove(base) => {
             rewrite::remove(io, &paths::index(dir, *base)).await?;
             rewrite::remove(io, &paths::segment(dir, *base)).await?;
-            io.sync_dir(dir).await.map_err(LogError::io("sync", dir))
+            io.sync_dir(dir).await.map_err(LogError::sync(dir))
         }
     }
 }
@@ -200,8 +200,6 @@ async fn take_over<I: Io>(
     retire_journals(io, &recovered.retired).await?;
     let dir = paths::partition(data, key);
     rewrite::remove(io, &dir.join(DAMAGE_NOTE)).await?;
-    io.sync_dir(&dir)
-        .await
-        .map_err(LogError::io("sync", &dir))?;
+    io.sync_dir(&dir).await.map_err(LogError::sync(&dir))?;
     log.stop().await
 }

@@ -71,7 +71,7 @@ impl<'a, I: Io> Out<'a, I> {
     async fn finish(mut self) -> Result<(), LogError> {
         self.flush().await?;
         let synced = self.file.sync().await;
-        synced.map_err(LogError::io("sync", &self.path))?;
+        synced.map_err(LogError::sync(&self.path))?;
         self.file.close().await;
         Ok(())
     }
@@ -129,11 +129,11 @@ pub(super) async fn marker_segment<I: Io>(
 /// Puts a new segment into its place. Its index is another's from then on, so that goes first.
 async fn put<I: Io>(io: &I, dir: &Path, base: Offset, temporary: &Path) -> Result<(), LogError> {
     remove(io, &paths::index(dir, base)).await?;
-    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))?;
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
     let path = paths::segment(dir, base);
     let renamed = io.rename(temporary, &path).await;
     renamed.map_err(LogError::io("rename", temporary))?;
-    io.sync_dir(dir).await.map_err(LogError::io("sync", dir))
+    io.sync_dir(dir).await.map_err(LogError::sync(dir))
 }
 
 /// Removes a file that may be gone.

@@ -218,8 +218,20 @@ struct Total {
     not_started: u64,
 }
 
+/// Says which run it was that panicked.
+struct ToldOnPanic(String);
+
+impl Drop for ToldOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
 /// Runs the program with failure `n`; false if it has fewer operations on the disk.
 fn fail_at(seed: u64, operations: u64, n: u64, kind: Kind, total: &mut Total) -> bool {
+    let _told = ToldOnPanic(format!("program {seed}: {kind:?} at operation {n}"));
     let (disk, ledger) = (SimDisk::new(seed), Shared::default());
     match kind {
         Kind::Effect(fault) => disk.fail_at(n, fault),
