@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod client;
 pub mod engine;
+pub mod group;
 pub mod io;
 pub mod log;
 pub mod net;

@@ -136,3 +136,33 @@ const _: () = assert!(REPLIES_PENDING_BYTES_MAX >= 8 * FRAME_HEADER_BYTES_MAX);
 
 /// Connections of one core.
 pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// The longest name of a consumer group, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 1 << 10;
+
+/// The most groups of one core, those that have nothing but offsets included.
+pub const GROUPS_MAX: usize = 50_000;
+
+/// The most members of one group, those that were only given an id included.
+pub const GROUP_MEMBERS_MAX: usize = 2_000;
+
+/// What the members of one group may say, and be assigned, in bytes: the leader gets it in one answer.
+pub const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// The same for all groups of one core.
+pub const GROUPS_BYTES_MAX: usize = 256 << 20;
+const _: () = assert!(GROUPS_BYTES_MAX >= GROUP_BYTES_MAX);
+
+/// What a member is counted with besides what it says, in bytes.
+pub const GROUP_MEMBER_OVERHEAD_BYTES: usize = 1 << 10;
+const _: () = assert!(GROUP_MEMBERS_MAX * GROUP_MEMBER_OVERHEAD_BYTES <= GROUP_BYTES_MAX);
+
+/// The longest metadata of a committed offset, in bytes (as Kafka has it).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+
+/// The most offsets that the groups of one core have committed.
+pub const GROUP_OFFSETS_MAX: usize = 1 << 20;
+
+/// The partitions of our own that committed offsets are spread over, by the name of their group. A constant of the
+/// format: another number would look for the offsets in other places.
+pub const GROUP_SLOTS: u32 = 64;

@@ -1,7 +1,7 @@
 //! base: the nouns that every room shares.
 //!
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
-//! a seeded random generator, the stages of a message's way and their histograms.
+//! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups.
 //! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
 //! Must not know: any other room.
 //!
@@ -12,6 +12,7 @@ pub mod batch_stream;
 pub mod body;
 pub mod checksum;
 pub mod gap;
+pub mod group;
 pub mod ids;
 pub mod limits;
 pub mod planted;

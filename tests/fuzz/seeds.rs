@@ -1,6 +1,7 @@
 //! The targets, and for each the inputs that its fuzzing begins with: what real encoders wrote, in the shape that the head
 //! of the target describes.
 
+use millrace::base::group::Committed;
 use millrace::base::limits::BLOCK_BYTES;
 use millrace::base::prng::Prng;
 use millrace::base::record::BatchBuilder;
@@ -9,6 +10,7 @@ use millrace::base::{
     TopicId, stages,
 };
 use millrace::catalog::{Record, Settings, Topic};
+use millrace::group::OffsetRecord;
 use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
 use std::path::Path;
@@ -47,6 +49,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("fuzz log_steps", noise),
     target("fuzz catalog_record", catalog_records),
     target("fuzz catalog_replay", catalog_replays),
+    target("fuzz group_record", group_records),
     target("fuzz node_file", node_files),
     target("fuzz workload_file", || texts(WORKLOADS)),
     target("fuzz values", || texts(VALUES)),
@@ -264,6 +267,31 @@ fn catalog_replays() -> Vec<Vec<u8>> {
         .iter()
         .flat_map(|bytes| [&[bytes.len() as u8], &bytes[..]].concat());
     vec![all.collect()]
+}
+
+fn group_records() -> Vec<Vec<u8>> {
+    let key = PartitionKey::new(TopicId(u128::MAX / 7), PartitionNo(3));
+    let offset = |value| OffsetRecord::Offset {
+        group: "readers".to_owned(),
+        key,
+        value,
+    };
+    let committed = Committed {
+        offset: Offset(1_000),
+        leader_epoch: 0,
+        metadata: "where I was".to_owned(),
+        at: TimestampMs(1_700_000_000_000),
+    };
+    let complete = OffsetRecord::Complete { records: 3 };
+    let records = [offset(Some(committed)), offset(None), complete];
+    let one = |record: &OffsetRecord| {
+        let (mut bytes, mut value) = (vec![0], Vec::new());
+        record.encode_key(&mut bytes);
+        bytes[0] = bytes.len() as u8 - 1;
+        record.encode_value(&mut value);
+        [bytes, value].concat()
+    };
+    records.iter().map(one).collect()
 }
 
 fn node_files() -> Vec<Vec<u8>> {
