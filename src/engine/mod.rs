@@ -21,7 +21,7 @@ pub use types::{
     OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
-use crate::base::{AckLevel, PartitionKey, TimestampMs};
+use crate::base::{AckLevel, PartitionKey, TimestampMs, TopicId};
 use std::future::Future;
 
 /// What a shard offers to whoever speaks a protocol. One value per core, cheap to clone.
@@ -64,6 +64,12 @@ pub trait Engine: Clone + 'static {
 
     /// The cores of this broker and where each listens, by core number.
     fn cores(&self) -> Vec<CoreAddress>;
+
+    /// The id of the topic of that name, if there is one. Cheap: asked for each topic of each Kafka request.
+    fn topic_id(&self, name: &str) -> Option<TopicId>;
+
+    /// An id for a producer that numbers its batches, which none ever had on this node. Not negative.
+    fn new_producer_id(&self) -> i64;
 
     /// The topics asked for (all, where `which` is `None`), in the order of their names or as asked.
     fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>>;

@@ -11,6 +11,7 @@ use crate::shard::gate::{Gate, Turn};
 use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::Life;
 use crate::shard::post::Post;
+use crate::shard::producer_ids::ProducerIds;
 use crate::shard::watch::Waits;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +30,7 @@ pub(super) struct Core<I: Io> {
     pub(super) seats: RefCell<HashMap<PartitionKey, Seat<I>>>,
     pub(super) addresses: RefCell<Vec<CoreAddress>>,
     pub(super) stats: RefCell<Stats>,
+    pub(super) producers: ProducerIds,
     pub(super) started: Monotonic,
     /// Forwarded produces that wait for room in the log.
     pub(super) produces: ProduceQueue,

@@ -1,6 +1,6 @@
 //! The bridge's trait, answered by this core.
 
-use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs, TopicId};
 use crate::engine::{
     CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition,
     NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
@@ -61,6 +61,15 @@ impl<I: Io> Engine for Shard<I> {
 
     fn cores(&self) -> Vec<CoreAddress> {
         self.core.addresses.borrow().clone()
+    }
+
+    fn topic_id(&self, name: &str) -> Option<TopicId> {
+        let catalog = self.core.catalog.borrow();
+        catalog.by_name(name).map(|topic| topic.id)
+    }
+
+    fn new_producer_id(&self) -> i64 {
+        self.core.producers.draw()
     }
 
     fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>> {

@@ -36,6 +36,7 @@ mod hosted;
 mod message;
 mod post;
 mod produce;
+mod producer_ids;
 mod replay;
 mod start;
 mod stats;

@@ -21,6 +21,7 @@ use crate::shard::core::Core;
 use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::{FIRST_CORE, Letter, Life, Message};
 use crate::shard::post::Post;
+use crate::shard::producer_ids::ProducerIds;
 use crate::shard::{forwarded, replay, topics};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -194,6 +195,7 @@ fn new_core<I: Io>(
         seats: RefCell::new(HashMap::new()),
         addresses: RefCell::default(),
         stats: RefCell::default(),
+        producers: ProducerIds::new(options.log.epoch, io.core()),
         started: io.now(),
         produces: Default::default(),
         waits: RefCell::default(),

@@ -183,6 +183,16 @@ impl Engine for Forgetful {
         }]
     }
 
+    fn topic_id(&self, name: &str) -> Option<TopicId> {
+        let topics = self.inner.topics.borrow();
+        let found = topics.iter().find(|topic| topic.name == name);
+        found.map(|topic| topic.id)
+    }
+
+    fn new_producer_id(&self) -> i64 {
+        7
+    }
+
     fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>> {
         match which {
             Some(refs) => refs.iter().map(|asked| self.topic(asked)).collect(),
