@@ -3,4 +3,5 @@
 //! May import: base, engine.
 //! Must not know: sockets, cores, files; sibling protocols.
 
+pub mod kafka;
 pub mod native;

@@ -1,0 +1,99 @@
+//! The APIs and their versions: what is told, what is served, and from which version on an API is flexible.
+
+use crate::protocol::kafka::wire::Shape;
+
+/// An API of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Api {
+    /// Its key on the wire.
+    pub key: i16,
+    /// Its name in Kafka's schemas.
+    pub name: &'static str,
+    /// The first version that is served …
+    pub first: i16,
+    /// … and the last.
+    pub last: i16,
+    /// The first version that clients are told of: lower than the first served where a client would draw a wrong
+    /// conclusion from the truth.
+    pub told_first: i16,
+    /// The first version with compact lengths and tagged fields.
+    pub flexible_from: i16,
+}
+
+impl Api {
+    /// How the requests and answers of `version` lie on the wire.
+    pub fn shape(&self, version: i16) -> Shape {
+        Shape {
+            version,
+            is_flexible: version >= self.flexible_from,
+        }
+    }
+
+    /// Whether requests of this version are served.
+    pub fn serves(&self, version: i16) -> bool {
+        (self.first..=self.last).contains(&version)
+    }
+}
+
+const fn api(key: i16, name: &'static str, (first, last): (i16, i16), flexible_from: i16) -> Api {
+    Api {
+        key,
+        name,
+        first,
+        last,
+        told_first: first,
+        flexible_from,
+    }
+}
+
+/// The keys that code asks for by name.
+pub mod key {
+    #![allow(missing_docs, reason = "each is the key of the API of that name")]
+    pub const PRODUCE: i16 = 0;
+    pub const FETCH: i16 = 1;
+    pub const LIST_OFFSETS: i16 = 2;
+    pub const METADATA: i16 = 3;
+    pub const API_VERSIONS: i16 = 18;
+    pub const CREATE_TOPICS: i16 = 19;
+    pub const DELETE_TOPICS: i16 = 20;
+    pub const INIT_PRODUCER_ID: i16 = 22;
+}
+
+/// Every API that is served, in the order of the keys.
+///
+/// Produce is told from 0, although 0 to 2 carry batches of a format that is not stored: librdkafka 2.0.2 sends
+/// uncompressed, in silence, where a broker does not claim the versions that it knows compression by.
+pub const APIS: &[Api] = &[
+    Api {
+        told_first: 0,
+        ..api(key::PRODUCE, "Produce", (3, 13), 9)
+    },
+    api(key::FETCH, "Fetch", (4, 18), 12),
+    api(key::LIST_OFFSETS, "ListOffsets", (1, 6), 6),
+    api(key::METADATA, "Metadata", (0, 13), 9),
+    api(key::API_VERSIONS, "ApiVersions", (0, 4), 3),
+    api(key::CREATE_TOPICS, "CreateTopics", (2, 7), 5),
+    api(key::DELETE_TOPICS, "DeleteTopics", (1, 6), 4),
+    api(key::INIT_PRODUCER_ID, "InitProducerId", (0, 5), 2),
+];
+
+/// The API with a key, if it is served.
+pub fn find(key: i16) -> Option<&'static Api> {
+    APIS.iter().find(|api| api.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_make_sense() {
+        assert!(APIS.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for api in APIS {
+            assert!(0 <= api.told_first && api.told_first <= api.first && api.first <= api.last);
+            assert!(api.flexible_from > 0);
+            assert_eq!(find(api.key), Some(api));
+        }
+        assert_eq!(find(4), None, "between brokers only");
+    }
+}

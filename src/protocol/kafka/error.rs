@@ -1,0 +1,59 @@
+//! Kafka's error codes, and which of them stands for a refusal of the engine.
+
+use crate::base::BatchError;
+use crate::engine::EngineError;
+
+#[allow(missing_docs, reason = "each is Kafka's error of that name")]
+mod codes {
+    pub const NONE: i16 = 0;
+    pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+    pub const CORRUPT_MESSAGE: i16 = 2;
+    pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+    pub const MESSAGE_TOO_LARGE: i16 = 10;
+    pub const INVALID_TOPIC: i16 = 17;
+    pub const NOT_ENOUGH_REPLICAS: i16 = 19;
+    pub const INVALID_REQUIRED_ACKS: i16 = 21;
+    pub const UNSUPPORTED_VERSION: i16 = 35;
+    pub const TOPIC_ALREADY_EXISTS: i16 = 36;
+    pub const INVALID_PARTITIONS: i16 = 37;
+    pub const INVALID_REPLICATION_FACTOR: i16 = 38;
+    pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
+    pub const INVALID_CONFIG: i16 = 40;
+    pub const INVALID_REQUEST: i16 = 42;
+    pub const KAFKA_STORAGE_ERROR: i16 = 56;
+    pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+    pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+    pub const INVALID_RECORD: i16 = 87;
+    pub const UNKNOWN_TOPIC_ID: i16 = 100;
+}
+pub use codes::*;
+
+/// The code for a refusal, chosen by what Kafka's clients do on it: what may pass is one that they try again on.
+pub fn code(error: &EngineError) -> i16 {
+    match error {
+        EngineError::UnknownTopic(_) | EngineError::UnknownPartition(_) => {
+            UNKNOWN_TOPIC_OR_PARTITION
+        }
+        EngineError::TopicExists(_) => TOPIC_ALREADY_EXISTS,
+        EngineError::InvalidRequest(_) => INVALID_REQUEST,
+        EngineError::BadBatch(error) => batch_code(error),
+        EngineError::OffsetOutOfRange { .. } => OFFSET_OUT_OF_RANGE,
+        // Nothing was appended, and it may pass.
+        EngineError::Overloaded(_) => NOT_ENOUGH_REPLICAS,
+        EngineError::DiskFull | EngineError::Damaged(_) | EngineError::StorageFailed(_) => {
+            KAFKA_STORAGE_ERROR
+        }
+        // Look for the leader again: by then the broker is back.
+        EngineError::Stopping => NOT_LEADER_OR_FOLLOWER,
+    }
+}
+
+fn batch_code(error: &BatchError) -> i16 {
+    match error {
+        BatchError::Crc { .. } | BatchError::Truncated { .. } => CORRUPT_MESSAGE,
+        BatchError::Length(bytes) if *bytes > 0 => MESSAGE_TOO_LARGE,
+        BatchError::Length(_) => CORRUPT_MESSAGE,
+        BatchError::Magic(_) | BatchError::Counts(_) | BatchError::Attributes(_) => INVALID_RECORD,
+    }
+}

@@ -1,0 +1,201 @@
+//! Produce, by hand: the record batches are slices of the receive buffer, and the answer needs no list of its own.
+
+use crate::base::AckLevel;
+use crate::base::batch::{HEADER_BYTES, Header, LENGTH_PREFIX_BYTES, MAGIC};
+use crate::engine::{EngineError, Produced};
+use crate::protocol::kafka::api::{self, Api, key};
+use crate::protocol::kafka::echo::{Echo, Topic};
+use crate::protocol::kafka::wire::{
+    Malformed, Reader, Shape, write_count, write_string, write_tagged,
+};
+use crate::protocol::kafka::{PARTITIONS_MAX, error, frame};
+use zerocopy::FromBytes;
+
+/// From this version on, topics are named by their ids.
+const TOPIC_IDS_FROM: i16 = 13;
+/// Before this version, a client may not know zstd.
+const ZSTD_FROM: i16 = 7;
+const ZSTD: i16 = 4;
+const COMPRESSION_MASK: i16 = 7;
+
+/// A produce whose structure was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Produce<'a> {
+    shape: Shape,
+    acks: i16,
+    topics: &'a [u8],
+}
+
+/// What a walk over a produce comes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step<'a> {
+    /// A topic: the partitions that follow are its.
+    Topic(Topic<'a>),
+    /// Record batches for a partition.
+    Partition {
+        /// Its number.
+        index: i32,
+        /// The batches.
+        records: Option<&'a [u8]>,
+    },
+}
+
+impl<'a> Produce<'a> {
+    /// Checks the structure of a request, not the batches in it.
+    pub fn parse(body: &'a [u8], shape: Shape) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let _transactional_id = reader.string(shape)?;
+        let acks = reader.i16()?;
+        let _timeout_ms = reader.i32()?;
+        let topics = reader.rest();
+        let produce = Self {
+            shape,
+            acks,
+            topics,
+        };
+        let mut partitions = 0;
+        produce.visit(|step| partitions += usize::from(matches!(step, Step::Partition { .. })))?;
+        if partitions > PARTITIONS_MAX {
+            return Err(Malformed::TooLarge);
+        }
+        Ok(produce)
+    }
+
+    /// The level that its acks stand for; none where there is no such number of acks.
+    pub fn level(&self) -> Option<AckLevel> {
+        match self.acks {
+            0 => Some(AckLevel::None),
+            1 => Some(AckLevel::Written),
+            -1 => Some(AckLevel::Synced),
+            _ => None,
+        }
+    }
+
+    /// Whether it is not to be answered at all.
+    pub fn is_silent(&self) -> bool {
+        self.acks == 0
+    }
+
+    /// Walks over topics and partitions.
+    pub fn walk(&self, step: impl FnMut(Step<'a>)) {
+        self.visit(step).expect("checked when it was parsed");
+    }
+
+    fn visit(&self, mut step: impl FnMut(Step<'a>)) -> Result<(), Malformed> {
+        let mut reader = Reader::new(self.topics);
+        let shape = self.shape;
+        for _ in 0..reader.count(shape)?.unwrap_or(0) {
+            step(Step::Topic(Topic::read(
+                &mut reader,
+                shape,
+                TOPIC_IDS_FROM,
+            )?));
+            for _ in 0..reader.count(shape)?.unwrap_or(0) {
+                let index = reader.i32()?;
+                let records = reader.bytes(shape)?;
+                reader.tagged(shape)?;
+                step(Step::Partition { index, records });
+            }
+            reader.tagged(shape)?;
+        }
+        reader.tagged(shape)
+    }
+}
+
+/// Looks at what Kafka asks of the records of one partition beyond what any batch must be: exactly one batch, of a
+/// compression that every client of this version reads. 0, or the code of the refusal.
+pub fn check(records: Option<&[u8]>, version: i16) -> i16 {
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        return error::INVALID_RECORD;
+    };
+    let Ok((header, _)) = Header::ref_from_prefix(records) else {
+        return error::CORRUPT_MESSAGE;
+    };
+    let stated = i64::from(header.batch_length.get()) + LENGTH_PREFIX_BYTES as i64;
+    if header.magic != MAGIC {
+        error::INVALID_RECORD
+    } else if stated < HEADER_BYTES as i64 || stated > records.len() as i64 {
+        error::CORRUPT_MESSAGE
+    } else if stated != records.len() as i64 {
+        error::INVALID_RECORD
+    } else if version < ZSTD_FROM && header.attributes.get() & COMPRESSION_MASK == ZSTD {
+        error::UNSUPPORTED_COMPRESSION_TYPE
+    } else {
+        0
+    }
+}
+
+/// Appends the answer: `results` holds one for each partition that the engine was asked about.
+pub fn answer(
+    version: i16,
+    correlation: i32,
+    echo: &Echo,
+    results: &[Result<Produced, EngineError>],
+    out: &mut Vec<u8>,
+) {
+    let api = api();
+    let shape = api.shape(version);
+    let at = frame::begin(api, shape, correlation, out);
+    let mut results = results.iter();
+    echo.write(
+        out,
+        shape,
+        |one, out| {
+            let result = match one.error_code {
+                0 => results.next().expect("one for each that was asked about"),
+                code => return partition(one.index, code, None, out, shape),
+            };
+            match result {
+                Ok(produced) => taken(one.index, produced, out, shape),
+                Err(refusal) => {
+                    let message = refusal.to_string();
+                    partition(one.index, error::code(refusal), Some(&message), out, shape);
+                }
+            }
+        },
+        |out| write_tagged(out, shape),
+    );
+    out.extend(0i32.to_be_bytes());
+    write_tagged(out, shape);
+    frame::end(at, 0, out);
+}
+
+fn api() -> &'static Api {
+    api::find(key::PRODUCE).expect("it is in the table")
+}
+
+fn taken(index: i32, produced: &Produced, out: &mut Vec<u8>, shape: Shape) {
+    let offsets = (produced.base_offset.0 as i64, produced.log_start.0 as i64);
+    fields(index, 0, offsets, None, out, shape);
+}
+
+fn partition(index: i32, code: i16, message: Option<&str>, out: &mut Vec<u8>, shape: Shape) {
+    fields(index, code, (-1, -1), message, out, shape);
+}
+
+fn fields(
+    index: i32,
+    code: i16,
+    (base_offset, log_start): (i64, i64),
+    message: Option<&str>,
+    out: &mut Vec<u8>,
+    shape: Shape,
+) {
+    out.extend(index.to_be_bytes());
+    out.extend(code.to_be_bytes());
+    out.extend(base_offset.to_be_bytes());
+    // The broker's time of append: none, for batches keep the time of their producer.
+    out.extend((-1i64).to_be_bytes());
+    if shape.has(5, i16::MAX) {
+        out.extend(log_start.to_be_bytes());
+    }
+    if shape.has(8, i16::MAX) {
+        write_count(0, out, shape);
+        match message {
+            Some(message) => write_string(message.as_bytes(), out, shape),
+            None if shape.is_flexible => out.push(0),
+            None => out.extend((-1i16).to_be_bytes()),
+        }
+    }
+    write_tagged(out, shape);
+}
