@@ -33,6 +33,7 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
         ready_at: Monotonic::default(),
         results: Vec::new(),
         fetched: Vec::new(),
+        cuts: Vec::new(),
     };
     let answered = async {
         // A peer that is gone is told nothing: there is nobody to report an error to.
@@ -44,15 +45,18 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
     writer.shutdown();
 }
 
-struct Answering<'a, I: Io, E: Engine> {
-    shared: &'a Shared<E>,
-    sender: Sender<'a, I>,
+/// The writing half. Its answers to Kafka clients are in `kafka`.
+pub(super) struct Answering<'a, I: Io, E: Engine> {
+    pub(super) shared: &'a Shared<E>,
+    pub(super) sender: Sender<'a, I>,
     /// Encoded and not yet sent; lent by the pool while there is something to encode.
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     /// When the first of what is in `out` was ready to be encoded.
     ready_at: Monotonic,
-    results: Vec<std::result::Result<Produced, EngineError>>,
-    fetched: Vec<FetchedPartition<E::Chunk, E::Source>>,
+    pub(super) results: Vec<std::result::Result<Produced, EngineError>>,
+    pub(super) fetched: Vec<FetchedPartition<E::Chunk, E::Source>>,
+    /// Where the bodies of an answer go between its heads.
+    pub(super) cuts: Vec<usize>,
 }
 
 impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
@@ -91,12 +95,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     async fn answer(&mut self, correlation: u32, owed: Owed) -> Result<()> {
         match owed {
             Owed::Produce { entries } => {
-                self.results.clear();
-                for _ in 0..entries {
-                    let ticket = self.shared.queue.pop_ticket();
-                    let result = self.shared.engine.produced(ticket).await;
-                    self.results.push(result);
-                }
+                self.settle(entries as usize).await;
                 if planted(Bug::AnswerOutOfOrder) {
                     self.results.reverse();
                 }
@@ -109,17 +108,40 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             Owed::Rare(rare) => {
                 let is_first = self.out.is_empty();
                 self.rare(correlation, *rare).await;
-                // Only now: what such a request waits for is another core, or the disk.
-                if is_first {
-                    self.ready_at = self.sender.io.now();
-                }
+                self.note_seldom(is_first);
+                Ok(())
+            }
+            Owed::Kafka(hot) if hot.is_fetch => self.kafka_fetch(correlation, hot).await,
+            Owed::Kafka(hot) => self.kafka_produce(correlation, hot).await,
+            Owed::KafkaCold(cold) => {
+                let is_first = self.out.is_empty();
+                self.lend();
+                self.kafka_cold(correlation, *cold).await;
+                self.note_seldom(is_first);
                 Ok(())
             }
         }
     }
 
+    /// Awaits the next `count` tickets; what became of them is in `results`.
+    pub(super) async fn settle(&mut self, count: usize) {
+        self.results.clear();
+        for _ in 0..count {
+            let ticket = self.shared.queue.pop_ticket();
+            let result = self.shared.engine.produced(ticket).await;
+            self.results.push(result);
+        }
+    }
+
+    /// A rare request was answered. Only now: what such a request waits for is another core, or the disk.
+    fn note_seldom(&mut self, is_first: bool) {
+        if is_first {
+            self.ready_at = self.sender.io.now();
+        }
+    }
+
     /// What comes next into `out` is ready.
-    fn note_ready(&mut self) {
+    pub(super) fn note_ready(&mut self) {
         if self.out.is_empty() {
             self.ready_at = self.sender.io.now();
             self.lend();
@@ -127,7 +149,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     }
 
     /// Makes sure that there is a buffer to encode into.
-    fn lend(&mut self) {
+    pub(super) fn lend(&mut self) {
         if self.out.capacity() == 0 {
             self.out = self.shared.pool.lend_replies();
         }
@@ -142,9 +164,23 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     }
 
     async fn fetch(&mut self, correlation: u32, mut request: FetchRequest) -> Result<()> {
+        self.await_fetch(&mut request).await;
+        self.lend();
+        let body = {
+            let mut replies = self.shared.pool.writer();
+            replies.fetched(correlation, &self.fetched, &mut self.out)
+        };
+        self.cuts.clear();
+        self.send_fetched(body).await?;
+        self.shared.queue.keep(request);
+        Ok(())
+    }
+
+    /// Fetches into `fetched`; at once, when the connection is to close.
+    pub(super) async fn await_fetch(&mut self, request: &mut FetchRequest) {
         let (engine, life) = (&self.shared.engine, self.shared.life());
         let waited = async {
-            engine.fetch(&request, &mut self.fetched).await;
+            engine.fetch(request, &mut self.fetched).await;
             true
         };
         let cut_short = async {
@@ -153,16 +189,16 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         };
         if !or(waited, cut_short).await {
             request.wait_max = Duration::ZERO;
-            engine.fetch(&request, &mut self.fetched).await;
+            engine.fetch(request, &mut self.fetched).await;
         }
-        self.lend();
-        let body = {
-            let mut replies = self.shared.pool.writer();
-            replies.fetched(correlation, &self.fetched, &mut self.out)
-        };
+    }
+
+    /// Sends the answer to a fetch: its head is in `out`, cut at `cuts`, its bodies of so many bytes in `fetched`.
+    pub(super) async fn send_fetched(&mut self, body: usize) -> Result<()> {
         let began = self.sender.io.now();
         let sender = &mut self.sender;
-        let spans = sender.send_bodies(&self.out, &self.fetched, began).await?;
+        let sending = sender.send_bodies(&self.out, &self.cuts, &self.fetched, began);
+        let spans = sending.await?;
         let stage = match spans {
             0 => Stage::FetchMemory,
             _ => Stage::FetchFile,
@@ -173,7 +209,6 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         self.out.clear();
         // Chunks and files must not be held until the next fetch.
         self.fetched.iter_mut().for_each(|one| one.body.clear());
-        self.shared.queue.keep(request);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! A connection of the native protocol: what its two halves share, and the reading half.
+//! A connection: what its two halves share, and the reading half. What a frame is, and what it asks, is the protocol's:
+//! `native` and `kafka` take the frames.
 //!
 //! ```text
 //!  read: room in the log? ─ room in the buffer? ─> one receive ─> frame, frame, frame ─┬─ produce: into the engine at
@@ -14,12 +15,11 @@ use crate::engine::Engine;
 use crate::io::{Io, Monotonic, Reader};
 use crate::net::life::{Life, Place};
 use crate::net::pool::Pool;
-use crate::net::queue::{Owed, Queue, Rare};
+use crate::net::queue::Queue;
 use crate::net::receive::Receive;
 use crate::net::stats::Counters;
-use crate::protocol::native::{
-    Caps, Frame, Greeting, MetadataQuery, Refusal, Request, Split, split,
-};
+use crate::net::{kafka, native};
+use crate::protocol::native::Greeting;
 use futures_lite::future::or;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -44,6 +44,15 @@ pub(super) struct Shared<E: Engine> {
     pub(super) counters: Rc<Counters>,
     pub(super) pool: Rc<Pool>,
     pub(super) place: Place,
+    /// How its requests are told apart.
+    pub(super) wire: Wire,
+}
+
+/// What a port speaks.
+#[derive(Clone, Debug)]
+pub(super) enum Wire {
+    Native,
+    Kafka(Rc<kafka::Kafka>),
 }
 
 impl<E: Engine> Shared<E> {
@@ -56,6 +65,16 @@ impl<E: Engine> Shared<E> {
 #[derive(PartialEq, Eq, Debug)]
 enum Next {
     Read,
+    Close,
+}
+
+/// What became of the bytes at the front of the receive buffer.
+pub(super) enum Taken {
+    /// They are no whole frame yet.
+    NeedMore,
+    /// So many bytes were a frame, which was taken.
+    Frame(usize),
+    /// The connection is to close: what was owed before is still answered.
     Close,
 }
 
@@ -181,95 +200,22 @@ impl<I: Io, E: Engine> Reading<I, E> {
             if shared.life().is_closing() {
                 return Next::Close;
             }
-            let frame = match split(self.buffer.pending(), self.greeting.caps()) {
-                Ok(Split::NeedMore(_)) => return Next::Read,
-                Ok(Split::Frame(frame)) => frame,
-                Err(_) => {
-                    // Where the next frame begins is not known, and which request to answer neither.
-                    shared.counters.malformed();
-                    return Next::Close;
-                }
+            let pending = self.buffer.pending();
+            let taken = match &shared.wire {
+                Wire::Native => native::take(shared, &mut self.greeting, pending),
+                Wire::Kafka(_) => kafka::take(shared, pending),
             };
-            let total = frame.total;
+            let total = match taken {
+                Taken::NeedMore => return Next::Read,
+                Taken::Frame(total) => total,
+                Taken::Close => return Next::Close,
+            };
             if let (Some(since), Some(now)) = (self.partial_since.take(), self.received_at) {
                 shared.counters.took(Stage::Receive, since, now);
-            }
-            if take_frame(shared, &mut self.greeting, frame) == Next::Close {
-                return Next::Close;
             }
             self.buffer.take(total);
             self.is_greeted = true;
             self.patience = FRAME_WAIT;
         }
     }
-}
-
-/// Takes one request.
-fn take_frame<E: Engine>(shared: &Shared<E>, greeting: &mut Greeting, frame: Frame<'_>) -> Next {
-    shared.counters.request();
-    let correlation = frame.correlation;
-    let refuse = |refusal| {
-        let rare = Rare::Refused(refusal);
-        shared.queue.owe(correlation, Owed::Rare(Box::new(rare)));
-    };
-    let request = match Request::decode(frame.header, frame.body) {
-        Ok(request) => request,
-        Err(error) => {
-            shared.counters.malformed();
-            refuse(Refusal::new(error.code(), Some(&error.to_string())));
-            let must_close = error.is_fatal() || greeting.caps() == Caps::HELLO;
-            return if must_close { Next::Close } else { Next::Read };
-        }
-    };
-    match greeting.admit(&request) {
-        Ok(None) => {}
-        Ok(Some(version)) => {
-            let rare = Box::new(Rare::Welcome { version });
-            shared.queue.owe(correlation, Owed::Rare(rare));
-            return Next::Read;
-        }
-        Err(refusal) => {
-            refuse(refusal);
-            return Next::Close;
-        }
-    }
-    let owed = begin(shared, request);
-    shared.queue.owe(correlation, owed);
-    Next::Read
-}
-
-/// Hands a produce to the engine; keeps anything else for its turn.
-fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
-    let rare = match request {
-        Request::Produce(produce) => {
-            for entry in produce.entries() {
-                let engine = &shared.engine;
-                let ticket = engine.produce(entry.key, produce.level(), entry.batches);
-                shared.queue.add_ticket(ticket);
-            }
-            return Owed::Produce {
-                entries: produce.count() as u32,
-            };
-        }
-        Request::Fetch(fetch) => {
-            let mut owed = shared.queue.spare();
-            fetch.fill(&mut owed);
-            return Owed::Fetch(owed);
-        }
-        Request::Metadata(MetadataQuery::All { after }) => Rare::AllTopics { after },
-        Request::Metadata(MetadataQuery::Topics(topics)) => Rare::Topics(topics),
-        Request::CreateTopic(topic) => Rare::Create(topic),
-        Request::DeleteTopic(topic) => Rare::Delete(topic),
-        Request::DescribeTopic { topic, first } => Rare::Describe {
-            topic,
-            first: first.0,
-        },
-        Request::ListOffsets(list) => {
-            let entries = list.entries().map(|entry| (entry.key, entry.query));
-            Rare::ListOffsets(entries.collect())
-        }
-        Request::Stages => Rare::Stages,
-        Request::Hello(_) => unreachable!("the greeting admits or refuses every hello"),
-    };
-    Owed::Rare(Box::new(rare))
 }

@@ -4,7 +4,8 @@ use crate::base::NodeId;
 use crate::base::limits::CONNECTIONS_MAX;
 use crate::engine::Engine;
 use crate::io::{Io, Listener, Signal, Writer};
-use crate::net::connection::Shared;
+use crate::net::connection::{Shared, Wire};
+use crate::net::kafka::Kafka;
 use crate::net::life::{Connections, watch};
 use crate::net::pool::Pool;
 use crate::net::queue::Queue;
@@ -91,8 +92,17 @@ impl<I: Io, E: Engine<Source = I::Source>> Net<I, E> {
 
     /// Takes the connections of `listener` until [`Net::stop`]. May be called for several.
     pub fn serve(&self, listener: I::Listener) {
+        self.accept(listener, Wire::Native);
+    }
+
+    /// The same for clients that speak Kafka.
+    pub fn serve_kafka(&self, listener: I::Listener, kafka: Kafka) {
+        self.accept(listener, Wire::Kafka(Rc::new(kafka)));
+    }
+
+    fn accept(&self, listener: I::Listener, wire: Wire) {
         let inner = Rc::clone(&self.inner);
-        self.inner.io.spawn(accept(inner, listener));
+        self.inner.io.spawn(accept(inner, listener, wire));
     }
 
     /// Takes no new connections and no new requests, answers what was taken, and closes; all within a bound. To be
@@ -120,6 +130,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Net<I, E> {
 async fn accept<I: Io, E: Engine<Source = I::Source>>(
     inner: Rc<Inner<I, E>>,
     listener: I::Listener,
+    wire: Wire,
 ) {
     loop {
         let stops = inner.stops.wait();
@@ -132,7 +143,7 @@ async fn accept<I: Io, E: Engine<Source = I::Source>>(
             None
         };
         match or(accepted, stopped).await {
-            Some(Ok((reader, writer, _peer))) => begin(&inner, reader, writer),
+            Some(Ok((reader, writer, _peer))) => begin(&inner, reader, writer, &wire),
             Some(Err(_)) => {
                 inner.counters.accept_error();
                 inner.io.sleep(ACCEPT_REST).await;
@@ -146,6 +157,7 @@ fn begin<I: Io, E: Engine<Source = I::Source>>(
     inner: &Inner<I, E>,
     reader: I::Reader,
     mut writer: I::Writer,
+    wire: &Wire,
 ) {
     if inner.connections.len() >= inner.options.connections_max {
         inner.counters.refused();
@@ -161,6 +173,7 @@ fn begin<I: Io, E: Engine<Source = I::Source>>(
         counters: Rc::clone(&inner.counters),
         pool: Rc::clone(&inner.pool),
         place: inner.connections.enter(),
+        wire: wire.clone(),
     });
     let io = &inner.io;
     io.spawn(connection::read(io.clone(), reader, Rc::clone(&shared)));

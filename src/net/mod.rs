@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   listener ──> connection (reads)                         one task each
-//!                  │  receive ─ split ─ decode ─> engine.produce
+//!                  │  receive ─ native | kafka: split ─ decode ─> engine.produce
 //!                  └─> queue of what is owed ──> answer (writes)
 //!                                                  await ─ encode ─ send: memory vectored, spans of files
 //!   life: deadlines as numbers; one watch per core dooms who is overdue
@@ -24,13 +24,16 @@
 mod answer;
 mod budget;
 mod connection;
+mod kafka;
 mod life;
 mod listener;
+mod native;
 mod pool;
 mod queue;
 mod receive;
 mod send;
 mod stats;
 
+pub use kafka::Kafka;
 pub use listener::{Net, Options};
 pub use stats::Stats;

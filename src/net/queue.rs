@@ -5,6 +5,7 @@ use crate::base::PartitionKey;
 use crate::base::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX};
 use crate::engine::{DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
+use crate::net::kafka::{Cold, Hot};
 use crate::protocol::native::Refusal;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,6 +23,10 @@ pub(super) enum Owed {
     Fetch(FetchRequest),
     /// What happens seldom, boxed so that the queue stays small.
     Rare(Box<Rare>),
+    /// A produce or a fetch of a Kafka client.
+    Kafka(Hot),
+    /// Any other request of a Kafka client.
+    KafkaCold(Box<Cold>),
 }
 
 #[derive(Debug)]
@@ -53,6 +58,8 @@ impl Owed {
             Self::Produce { .. } => 0,
             Self::Fetch(request) => held(&request.partitions),
             Self::Rare(rare) => size_of::<Rare>() + rare.held_bytes(),
+            Self::Kafka(hot) => hot.held_bytes(),
+            Self::KafkaCold(cold) => size_of::<Cold>() + cold.held_bytes,
         }
     }
 }
@@ -88,6 +95,7 @@ pub(super) struct Queue<T> {
     held_bytes: Cell<usize>,
     tickets: RefCell<VecDeque<T>>,
     spares: RefCell<Vec<FetchRequest>>,
+    spare_hots: RefCell<Vec<Hot>>,
     /// Nothing will be added.
     ended: Cell<bool>,
     /// Notified when something was added, or never will be.
@@ -103,6 +111,7 @@ impl<T> Queue<T> {
             held_bytes: Cell::new(0),
             tickets: RefCell::new(VecDeque::new()),
             spares: RefCell::default(),
+            spare_hots: RefCell::default(),
             ended: Cell::new(false),
             added: Signal::new(),
             eased: Signal::new(),
@@ -176,7 +185,12 @@ impl<T> Queue<T> {
                 let tickets = self.tickets.borrow();
                 tickets.iter().take(*entries as usize).all(is_settled)
             }
-            Some((_, Owed::Fetch(_))) => false,
+            Some((_, Owed::Kafka(hot))) if hot.is_fetch => false,
+            Some((_, Owed::Kafka(hot))) => {
+                let tickets = self.tickets.borrow();
+                tickets.iter().take(hot.entries).all(is_settled)
+            }
+            Some((_, Owed::Fetch(_) | Owed::KafkaCold(_))) => false,
             Some((_, Owed::Rare(rare))) => {
                 matches!(**rare, Rare::Refused(_) | Rare::Welcome { .. })
             }
@@ -208,6 +222,20 @@ impl<T> Queue<T> {
         if spares.len() < SPARES_MAX {
             request.partitions.clear();
             spares.push(request);
+        }
+    }
+
+    /// What holds a produce or a fetch of a Kafka client.
+    pub(super) fn spare_hot(&self) -> Hot {
+        self.spare_hots.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps one that was answered.
+    pub(super) fn keep_hot(&self, mut hot: Hot) {
+        let mut spares = self.spare_hots.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            hot.clear();
+            spares.push(hot);
         }
     }
 }

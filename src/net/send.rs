@@ -30,11 +30,12 @@ impl<I: Io> Sender<'_, I> {
         Ok(())
     }
 
-    /// Sends `head`, then the bodies back to back. What is in memory goes out together with what stands before it.
-    /// Returns how many spans of files there were.
+    /// Sends `head` and the bodies: body `i` behind `head[..cuts[i]]`, or behind all of it where there are no cuts. What
+    /// is in memory goes out together with what stands before it. Returns how many spans of files there were.
     pub(super) async fn send_bodies<C: AsRef<[u8]>>(
         &mut self,
         head: &[u8],
+        cuts: &[usize],
         bodies: &[FetchedPartition<C, I::Source>],
         now: Monotonic,
     ) -> Result<usize> {
@@ -42,9 +43,21 @@ impl<I: Io> Sender<'_, I> {
         self.begin(now, head.len() as u64 + bytes);
         let mut spans = 0;
         let mut pieces: [&[u8]; PIECES_MAX] = [&[]; PIECES_MAX];
-        pieces[0] = head;
-        let mut count = 1;
-        for Body { parts, copied, .. } in bodies.iter().map(|one| &one.body) {
+        let (mut count, mut sent) = (0, 0);
+        for (number, one) in bodies.iter().enumerate() {
+            let Body { parts, copied, .. } = &one.body;
+            if parts.is_empty() {
+                continue;
+            }
+            let cut = cuts.get(number).copied().unwrap_or(head.len());
+            if count == PIECES_MAX {
+                self.writer.write_vectored(&pieces).await?;
+                count = 0;
+            }
+            if cut > sent {
+                pieces[count] = &head[sent..cut];
+                (count, sent) = (count + 1, cut);
+            }
             for part in parts {
                 if count == PIECES_MAX || (count > 0 && matches!(part, Part::File { .. })) {
                     self.writer.write_vectored(&pieces[..count]).await?;
@@ -66,6 +79,14 @@ impl<I: Io> Sender<'_, I> {
                 pieces[count] = piece;
                 count += 1;
             }
+        }
+        if count == PIECES_MAX {
+            self.writer.write_vectored(&pieces).await?;
+            count = 0;
+        }
+        if sent < head.len() {
+            pieces[count] = &head[sent..];
+            count += 1;
         }
         if count > 0 {
             self.writer.write_vectored(&pieces[..count]).await?;

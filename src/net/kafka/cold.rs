@@ -1,0 +1,95 @@
+//! Answering all other requests of Kafka clients: one arm for each API.
+
+use crate::base::{PartitionKey, PartitionNo};
+use crate::engine::{Engine, EngineError};
+use crate::io::Io;
+use crate::net::answer::Answering;
+use crate::net::connection::Wire;
+use crate::net::kafka::{Cold, Kafka, topics};
+use crate::protocol::kafka::frame::respond;
+use crate::protocol::kafka::list_offsets::{
+    self, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+use crate::protocol::kafka::wire::Field;
+use crate::protocol::kafka::{self, Api, api_versions, init_producer_id};
+
+/// Where one answer goes.
+struct To<'a> {
+    api: &'static Api,
+    version: i16,
+    correlation: i32,
+    out: &'a mut Vec<u8>,
+}
+
+impl To<'_> {
+    fn write(self, body: &impl Field) {
+        respond(self.api, self.version, self.correlation, body, self.out);
+    }
+}
+
+impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
+    pub(in crate::net) async fn kafka_cold(&mut self, correlation: u32, cold: Cold) {
+        let (engine, out) = (&self.shared.engine, &mut self.out);
+        let correlation = correlation as i32;
+        let (Some(request), Wire::Kafka(kafka)) = (cold.request, &self.shared.wire) else {
+            api_versions::refuse_version(correlation, out);
+            return;
+        };
+        let to = To {
+            api: cold.api,
+            version: cold.version,
+            correlation,
+            out,
+        };
+        answer(engine, kafka, request, to).await;
+    }
+}
+
+async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: To<'_>) {
+    match request {
+        kafka::Cold::ApiVersions => to.write(&api_versions::answer(0)),
+        kafka::Cold::Metadata(request) => {
+            let told = topics::metadata(engine, kafka, &request, to.version).await;
+            to.write(&told);
+        }
+        kafka::Cold::ListOffsets(request) => to.write(&list_offsets(engine, request).await),
+        kafka::Cold::InitProducerId(request) => {
+            to.write(&init_producer_id::answer(&request, || {
+                engine.new_producer_id()
+            }));
+        }
+        kafka::Cold::CreateTopics(request) => {
+            to.write(&topics::create(engine, kafka, request).await);
+        }
+        kafka::Cold::DeleteTopics(request) => to.write(&topics::delete(engine, &request).await),
+    }
+}
+
+async fn list_offsets<E: Engine>(engine: &E, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let id = engine.topic_id(&topic.name);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in topic.partitions {
+            let query = list_offsets::query(asked.timestamp);
+            let found = match (id, query) {
+                (None, _) => Err(EngineError::UnknownTopic(topic.name.clone())),
+                (_, None) => Err(EngineError::InvalidRequest("timestamp".to_owned())),
+                (Some(id), Some(query)) => {
+                    let key = PartitionKey::new(id, PartitionNo(asked.partition_index as u32));
+                    engine.list_offset(key, query).await
+                }
+            };
+            let answer: ListOffsetsPartitionResponse =
+                list_offsets::partition(asked.partition_index, query, found);
+            partitions.push(answer);
+        }
+        let name = topic.name;
+        topics.push(ListOffsetsTopicResponse { name, partitions });
+    }
+    ListOffsetsResponse {
+        topics,
+        ..ListOffsetsResponse::default()
+    }
+}
