@@ -271,7 +271,10 @@ fn a_broker_refuses_what_does_not_fit_and_says_why() {
     let data = folder.path().join("data");
     let (data, other) = (data.to_str().expect("UTF-8"), folder.path().join("other"));
     let broker = Broker::start(Path::new(data), 1);
-    let serve = |data: &str, listen: &str| run(&["serve", "--data", data, "--listen", listen]);
+    let serve = |data: &str, listen: &str| {
+        let kafka = ["--kafka", "off"];
+        run(&[&["serve", "--data", data, "--listen", listen][..], &kafka].concat())
+    };
     serve(data, "127.0.0.1:0").refused(78, &format!("pid {}", broker.id()));
     let taken = serve(other.to_str().expect("UTF-8"), &broker.servers[0]);
     // With two cores the second one is not to blame, and says nothing.
@@ -342,8 +345,9 @@ fn memory_is_no_place_for_data_unless_it_is_only_tried_out() {
     let data = memory.join(name);
     let text = data.to_str().expect("UTF-8");
     fs::create_dir(&data).expect("writable");
-    let refused = run(&["serve", "--data", text, "--listen", "127.0.0.1:0"]);
-    let serve = ["serve", "--dev", "--listen", "127.0.0.1:0"];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--kafka", "off"];
+    let refused = run(&[&serve[..], &["--data", text]].concat());
+    let serve = [&serve[..], &["--dev"]].concat();
     let mut dev = Running::start(&serve, ("TMPDIR", text));
     dev.until("broker that serves", |dev| {
         String::from_utf8_lossy(&dev.out()).contains("--dev: ")

@@ -400,6 +400,8 @@ fn a_journal_that_lost_an_entry_stops_the_start_and_can_be_repaired() {
             dir,
             "--listen",
             "127.0.0.1:0",
+            "--kafka",
+            "off",
             "--cores",
             &cpus(1),
         ],

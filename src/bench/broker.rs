@@ -240,7 +240,8 @@ impl OwnBroker {
             numbers.join(",")
         });
         let spawned = Command::new(&program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--cores", &cores])
+            .args(["serve", "--listen", "127.0.0.1:0", "--kafka", "off"])
+            .args(["--cores", &cores])
             .arg("--data")
             .arg(dir.join("data"))
             .stdin(Stdio::null())

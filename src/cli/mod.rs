@@ -22,6 +22,7 @@ pub mod demo;
 pub mod exit;
 pub mod format;
 pub mod interrupt;
+mod kafka;
 pub mod lines;
 pub mod offline;
 pub mod print;

@@ -3,12 +3,13 @@
 use crate::base::limits::{BLOCK_BYTES, DIRECT_BYTES_MIN, JOURNAL_FILE_BYTES};
 use crate::cli::demo::TempDir;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::kafka::{KafkaArgs, KafkaPlan};
 use crate::cli::print;
 use crate::cli::serving::{Ready, Serving};
 use crate::cli::values::{CPUS_MAX, Cores, Endpoint, parse_bytes};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,6 +49,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "HOST")]
     pub advertise: Option<String>,
 
+    /// Kafka clients
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
     /// Try it out: a temporary directory that is removed at the end, cores not pinned, any file system
     #[arg(long, conflicts_with = "data")]
     pub dev: bool,
@@ -77,6 +82,8 @@ pub struct Plan {
     pub listen: Vec<SocketAddr>,
     /// The host that clients are told.
     pub host: String,
+    /// How Kafka clients are served, if they are.
+    pub kafka: Option<KafkaPlan>,
 }
 
 /// Serves until a signal asks to stop (SIGINT, SIGTERM); a second one ends the process at once.
@@ -127,6 +134,9 @@ fn announce(ready: &Ready, dev: bool) {
             address.host, address.port, address.core
         );
     }
+    if !ready.kafka.is_empty() {
+        text += &format!("Kafka clients: {}\n", ready.kafka.join(", "));
+    }
     for line in ready.recovery.lines() {
         text += &format!("{line}\n");
     }
@@ -149,25 +159,16 @@ impl ServeArgs {
     /// The plan for a machine that lets this process run on the CPUs `allowed`.
     pub fn plan(&self, allowed: &[usize]) -> Result<Plan, Failure> {
         let cpus = self.cpus(allowed)?;
-        let first = self.first_address()?;
+        let first = self.listen.first_address("--listen")?;
         let host = self.host(first)?;
-        let addresses = (0..cpus.len()).map(|core| {
-            let port = match first.port() {
-                0 => Some(0),
-                port => u16::try_from(usize::from(port) + core).ok(),
-            };
-            port.map(|port| SocketAddr::new(first.ip(), port))
-        });
-        let listen: Option<Vec<SocketAddr>> = addresses.collect();
-        let listen = listen.ok_or_else(|| {
-            let line = format!(
-                "{} cores need as many ports from {} on, the last is 65535; choose a lower port",
-                cpus.len(),
-                first.port()
-            );
-            Failure::new(Exit::Usage, line)
-        })?;
-        Ok(Plan { cpus, listen, host })
+        let listen = ports(first, cpus.len())?;
+        let kafka = self.kafka.plan(cpus.len(), self.advertise.as_deref())?;
+        Ok(Plan {
+            cpus,
+            listen,
+            host,
+            kafka,
+        })
     }
 
     fn cpus(&self, allowed: &[usize]) -> Result<Vec<Option<usize>>, Failure> {
@@ -185,24 +186,6 @@ impl ServeArgs {
         Ok(wanted.iter().map(pin).collect())
     }
 
-    fn first_address(&self) -> Result<SocketAddr, Failure> {
-        let asked = (self.listen.host.as_str(), self.listen.port);
-        let resolved = asked.to_socket_addrs().map_err(|error| {
-            let line = format!(
-                "--listen {}: {error}; name an address of this machine",
-                self.listen
-            );
-            Failure::new(Exit::Config, line)
-        })?;
-        let mut resolved: Vec<SocketAddr> = resolved.collect();
-        // A name such as localhost stands for both families: the older one is what most clients dial.
-        resolved.sort_by_key(SocketAddr::is_ipv6);
-        resolved.first().copied().ok_or_else(|| {
-            let line = format!("--listen {} stands for no address", self.listen);
-            Failure::new(Exit::Config, line)
-        })
-    }
-
     fn host(&self, first: SocketAddr) -> Result<String, Failure> {
         if let Some(host) = &self.advertise {
             return Ok(host.clone());
@@ -215,6 +198,25 @@ impl ServeArgs {
         }
         Ok(first.ip().to_string())
     }
+}
+
+/// An address for each core: the port of the first, and those above it. Port 0 takes a free one for each.
+pub(super) fn ports(first: SocketAddr, cores: usize) -> Result<Vec<SocketAddr>, Failure> {
+    let addresses = (0..cores).map(|core| {
+        let port = match first.port() {
+            0 => Some(0),
+            port => u16::try_from(usize::from(port) + core).ok(),
+        };
+        port.map(|port| SocketAddr::new(first.ip(), port))
+    });
+    let all: Option<Vec<SocketAddr>> = addresses.collect();
+    all.ok_or_else(|| {
+        let line = format!(
+            "{cores} cores need as many ports from {} on, the last is 65535; choose a lower port",
+            first.port()
+        );
+        Failure::new(Exit::Usage, line)
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! ```
 
 use crate::base::limits::UNWRITTEN_BYTES_MAX;
+use crate::base::{CoreId, NodeId};
 use crate::catalog::CATALOG_KEY;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::kafka::KafkaPlan;
 use crate::cli::offline::boot;
 use crate::cli::print;
 use crate::cli::serve::Plan;
@@ -15,11 +17,13 @@ use crate::engine::{CoreAddress, Engine};
 use crate::io::uring::{self, Uring, UringMailbox, UringSource};
 use crate::io::{Io, Listener};
 use crate::log::{self, LogError, Recovered, RecoveryReport};
-use crate::net::{self, Net};
+use crate::net::{self, Kafka, Net};
 use crate::ops::{node, preflight};
+use crate::protocol::kafka::Cluster;
 use crate::shard::{self, Message, Shard, Share, StartError, StartReport, remedy};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +60,8 @@ pub struct Serving {
 pub struct Ready {
     /// Where each core listens.
     pub addresses: Vec<CoreAddress>,
+    /// Where Kafka clients dial, as they are told it.
+    pub kafka: Vec<String>,
     /// What recovery found.
     pub recovery: RecoveryReport,
 }
@@ -65,6 +71,8 @@ struct Start {
     shares: Vec<Mutex<Option<Share>>>,
     log: log::Options,
     plan: Plan,
+    /// By core: the port for Kafka clients, once it is bound.
+    kafka_ports: Vec<AtomicU16>,
     bound: AtomicUsize,
     failed: AtomicBool,
     stop: Arc<AtomicBool>,
@@ -117,6 +125,7 @@ impl Serving {
                 .map(|share| Mutex::new(Some(share)))
                 .collect(),
             log: options,
+            kafka_ports: (0..cores).map(|_| AtomicU16::new(0)).collect(),
             plan: self.plan,
             bound: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
@@ -140,9 +149,10 @@ fn launch(
     let ended = uring::run_cores(options, move |io, mailbox| {
         let (start, ready, recovery) = (Arc::clone(&start), Arc::clone(&ready), recovery.clone());
         async move {
-            let tell = |addresses| {
+            let tell = |addresses, kafka| {
                 ready(Ready {
                     addresses,
+                    kafka,
                     recovery,
                 })
             };
@@ -161,10 +171,10 @@ async fn serve_core(
     io: Uring,
     mailbox: UringMailbox<Message<UringSource>>,
     start: &Start,
-    tell: impl FnOnce(Vec<CoreAddress>),
+    tell: impl FnOnce(Vec<CoreAddress>, Vec<String>),
 ) -> Result<(), Failure> {
     let core = io.core();
-    let listener = bind(&io, start).await?;
+    let (listener, kafka_listener) = bind(&io, start).await?;
     let share = start.shares[usize::from(core.0)]
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -186,8 +196,16 @@ async fn serve_core(
     report_start(&report);
     let net = Net::new(io.clone(), shard.clone(), net::Options::new(node));
     net.serve(listener);
+    let kafka = start.kafka(node);
+    let told = kafka.iter().flat_map(|kafka| &kafka.cluster.brokers);
+    let told: Vec<_> = told
+        .map(|(_, host, port)| format!("{host}:{port}"))
+        .collect();
+    if let (Some(listener), Some(kafka)) = (kafka_listener, kafka) {
+        net.serve_kafka(listener, kafka);
+    }
     if core.0 == 0 {
-        tell(shard.cores());
+        tell(shard.cores(), told);
     }
     let tell_notices = || {
         for line in shard.take_notices(&start.log.data) {
@@ -205,20 +223,16 @@ async fn serve_core(
     stopped.map_err(|error| Failure::new(Exit::Io, format!("not stopped cleanly: {error}")))
 }
 
-/// Binds this core's port and waits until every core has: one that cannot keeps all from starting.
-async fn bind(io: &Uring, start: &Start) -> Result<uring::UringListener, Failure> {
-    let address = start.plan.listen[usize::from(io.core().0)];
-    let bound = io.listen(address).await;
+type Listeners = (uring::UringListener, Option<uring::UringListener>);
+
+/// Binds this core's ports and waits until every core has: one that cannot keeps all from starting.
+async fn bind(io: &Uring, start: &Start) -> Result<Listeners, Failure> {
+    let bound = bind_here(io, start).await;
     if bound.is_err() {
         start.failed.store(true, Ordering::SeqCst);
     }
     start.bound.fetch_add(1, Ordering::SeqCst);
-    let listener = bound.map_err(|error| {
-        let line = format!(
-            "cannot listen on {address}: {error}; choose another with --listen, or stop who has it"
-        );
-        Failure::new(Exit::Config, line)
-    })?;
+    let listeners = bound?;
     while start.bound.load(Ordering::SeqCst) < start.plan.cpus.len() {
         io.sleep(Duration::from_millis(1)).await;
     }
@@ -228,7 +242,55 @@ async fn bind(io: &Uring, start: &Start) -> Result<uring::UringListener, Failure
             "another core could not listen",
         ));
     }
-    Ok(listener)
+    Ok(listeners)
+}
+
+async fn bind_here(io: &Uring, start: &Start) -> Result<Listeners, Failure> {
+    let core = usize::from(io.core().0);
+    let listener = listen(io, start.plan.listen[core], "--listen").await?;
+    let kafka = start.plan.kafka.as_ref();
+    let Some(address) = kafka.and_then(|kafka| kafka.listen.get(core)) else {
+        return Ok((listener, None));
+    };
+    let kafka = listen(io, *address, "--kafka").await?;
+    start.kafka_ports[core].store(kafka.local_addr().port(), Ordering::SeqCst);
+    Ok((listener, Some(kafka)))
+}
+
+async fn listen(
+    io: &Uring,
+    address: SocketAddr,
+    flag: &str,
+) -> Result<uring::UringListener, Failure> {
+    let bound = io.listen(address).await;
+    bound.map_err(|error| {
+        let or_off = if flag == "--kafka" { " (or off)" } else { "" };
+        let line = format!(
+            "cannot listen on {address}: {error}; choose another with {flag}{or_off}, or stop who has it"
+        );
+        Failure::new(Exit::Config, line)
+    })
+}
+
+impl Start {
+    /// What Kafka clients are served with, once every core is bound.
+    fn kafka(&self, node: NodeId) -> Option<Kafka> {
+        let plan = self.plan.kafka.as_ref()?;
+        let bound = self.kafka_ports.iter().zip(&plan.listen).enumerate();
+        let brokers = bound.map(|(core, (port, _))| {
+            let port = plan.told_port(core, port.load(Ordering::SeqCst));
+            (CoreId(core as u16), plan.host.clone(), port)
+        });
+        Some(Kafka {
+            cluster: Cluster {
+                id: node.to_string(),
+                brokers: brokers.collect(),
+            },
+            auto_create: plan.auto_create,
+            partitions: plan.partitions,
+            settings: KafkaPlan::settings(),
+        })
+    }
 }
 
 fn report_start(report: &StartReport) {

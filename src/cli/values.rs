@@ -1,7 +1,9 @@
 //! Values on the command line: each parses itself, and says what it wanted when it cannot.
 
 use crate::base::{Offset, TimestampMs};
+use crate::cli::exit::{Exit, Failure};
 use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// The port of core 0 unless told otherwise.
@@ -82,6 +84,24 @@ fn cpu(text: &str) -> Result<usize, String> {
 fn whole(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
+}
+
+impl Endpoint {
+    /// The address that it stands for on this machine; `flag` is where it was given.
+    pub fn first_address(&self, flag: &str) -> Result<SocketAddr, Failure> {
+        let resolved = (self.host.as_str(), self.port).to_socket_addrs();
+        let resolved = resolved.map_err(|error| {
+            let line = format!("{flag} {self}: {error}; name an address of this machine");
+            Failure::new(Exit::Config, line)
+        })?;
+        let mut resolved: Vec<SocketAddr> = resolved.collect();
+        // A name such as localhost stands for both families: the older one is what most clients dial.
+        resolved.sort_by_key(SocketAddr::is_ipv6);
+        resolved.first().copied().ok_or_else(|| {
+            let line = format!("{flag} {self} stands for no address");
+            Failure::new(Exit::Config, line)
+        })
+    }
 }
 
 impl FromStr for Endpoint {

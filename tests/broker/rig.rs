@@ -177,6 +177,7 @@ impl Broker {
     fn start_with(data: &Path, flags: &[&str]) -> Self {
         let data = data.to_str().expect("UTF-8");
         let serve = ["serve", "--data", data, "--listen", "127.0.0.1:0"];
+        let serve = [&serve[..], &["--kafka", "off"]].concat();
         let mut running = Running::start(&[&serve, flags].concat(), ("NO_COLOR", "1"));
         let told = |running: &Running| String::from_utf8(running.out()).expect("UTF-8");
         running.until("broker that serves", |running| {

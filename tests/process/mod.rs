@@ -66,8 +66,14 @@ impl Broker {
 
     /// Starts the binary with further flags and does not wait for it.
     pub(crate) fn spawn_with(data: &Path, cores: &str, flags: &[&str]) -> Self {
+        // Brokers of tests that run at a time would all want port 9092.
+        let no_kafka: &[&str] = match flags.contains(&"--kafka") {
+            true => &[],
+            false => &["--kafka", "off"],
+        };
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
             .args(["serve", "--listen", "127.0.0.1:0", "--cores", cores])
+            .args(no_kafka)
             .args(flags)
             .arg("--data")
             .arg(data)
@@ -110,6 +116,16 @@ impl Broker {
         lines
             .map(|line| line.split(' ').next().unwrap().to_owned())
             .collect()
+    }
+
+    /// Where its cores listen for Kafka clients, as they are told it.
+    #[allow(dead_code, reason = "only some tests speak Kafka")]
+    pub(crate) fn kafka(&self) -> Vec<String> {
+        let text = self.out.said();
+        let mut lines = text.lines();
+        let told = lines.find_map(|line| line.strip_prefix("Kafka clients: "));
+        told.map(|told| told.split(", ").map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     #[allow(dead_code, reason = "not every test looks at the process")]

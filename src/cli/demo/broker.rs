@@ -80,6 +80,7 @@ impl Broker {
                 cpus: vec![Some(cpus.broker)],
                 listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
                 host: Ipv4Addr::LOCALHOST.to_string(),
+                kafka: None,
             },
             allow_memory_fs: place.is_in_memory,
             journal_file_bytes: JOURNAL_FILE_BYTES,
