@@ -47,6 +47,14 @@ pub enum AckLevel {
     Synced,
 }
 
+impl TopicId {
+    /// Whether it is one of our own: 0 is the catalog, the others keep the offsets of consumer groups. No topic of the
+    /// catalog has such an id.
+    pub fn is_own(self) -> bool {
+        self.0 <= u128::from(u32::MAX)
+    }
+}
+
 impl PartitionKey {
     /// Names a partition.
     pub fn new(topic: TopicId, partition: PartitionNo) -> Self {
@@ -54,10 +62,14 @@ impl PartitionKey {
     }
 
     /// The core that owns this partition when `cores` cores run: spreads a topic's partitions round robin, and starts
-    /// different topics at different cores. Needs no state, so the number of cores may change between starts.
+    /// different topics at different cores; those of our own all start at core 0, so that their partitions of one
+    /// number are on one core. Needs no state, so the number of cores may change between starts.
     pub fn core(self, cores: u16) -> CoreId {
         assert!(cores > 0);
-        let start = self.topic.0 % u128::from(cores);
+        let start = match self.topic.is_own() {
+            true => 0,
+            false => self.topic.0 % u128::from(cores),
+        };
         CoreId(((start + u128::from(self.partition.0)) % u128::from(cores)) as u16)
     }
 }
@@ -176,6 +188,16 @@ mod tests {
                 .collect();
             assert_eq!(owners.len(), usize::from(cores));
         }
+    }
+
+    #[test]
+    fn partitions_of_our_own_stay_on_their_core_whatever_the_topic() {
+        for own in [0, 1, 7, u128::from(u32::MAX)] {
+            assert!(TopicId(own).is_own());
+            let key = PartitionKey::new(TopicId(own), PartitionNo(5));
+            assert_eq!(key.core(3), CoreId(2));
+        }
+        assert!(!TopicId(1 << 32).is_own());
     }
 
     #[test]

@@ -138,7 +138,8 @@ fn hold_against_the_catalog(reader: Reader, report: &mut Report) -> Option<Catal
         return None;
     }
     let catalog = reader.catalog;
-    for key in report.partitions.iter().filter(|key| **key != CATALOG_KEY) {
+    let others = report.partitions.iter();
+    for key in others.filter(|key| !key.topic.is_own()) {
         let (kind, what, remedy) =
             match (catalog.is_deleted(key.topic), catalog.has_partition(*key)) {
                 (true, _) => (

@@ -21,7 +21,9 @@ pub use types::{
     OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
 };
 
-use crate::base::{AckLevel, PartitionKey, TimestampMs, TopicId};
+pub use crate::base::group::{GroupListing, GroupReply, GroupRequest};
+
+use crate::base::{AckLevel, CoreId, PartitionKey, TimestampMs, TopicId};
 use std::future::Future;
 
 /// What a shard offers to whoever speaks a protocol. One value per core, cheap to clone.
@@ -86,6 +88,17 @@ pub trait Engine: Clone + 'static {
         &self,
         topic: TopicRef,
     ) -> impl Future<Output = Result<(TopicInfo, Vec<PartitionInfo>), EngineError>>;
+
+    /// The core where a consumer group is coordinated. Any core takes its requests; that one has the shortest way.
+    fn group_core(&self, group: &str) -> CoreId;
+
+    /// Asks the coordinator of a consumer group. A join waits for a rebalance and a sync for the leader's assignment:
+    /// minutes, bounded by what the members asked for. Dropped early, a request stays in force.
+    fn group(&self, request: GroupRequest)
+    -> impl Future<Output = Result<GroupReply, EngineError>>;
+
+    /// The consumer groups of all cores, in the order of their names.
+    fn groups(&self) -> impl Future<Output = Result<Vec<GroupListing>, EngineError>>;
 
     /// Where the time behind the bridge goes on this core, since its start. Who asks adds what goes before it.
     fn stages(&self) -> CoreStages;

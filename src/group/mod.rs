@@ -51,3 +51,13 @@ mod tests;
 pub use coordinator::{Coordinator, Options};
 pub use effect::{Effect, Moment, StoreId, Ticket};
 pub use record::{DecodeError, OffsetRecord, slot_of};
+
+use crate::base::{PartitionKey, PartitionNo, TopicId};
+
+/// The partition that the offsets of a slot live in. A slot moves to its next generation, counted from 1, when most of
+/// what its partition holds has been written over; every generation of it is on the same core. Its topic is no topic of
+/// the catalog.
+pub fn offsets_key(generation: u32, slot: PartitionNo) -> PartitionKey {
+    assert!(generation > 0, "topic 0 is the catalog's");
+    PartitionKey::new(TopicId(u128::from(generation)), slot)
+}

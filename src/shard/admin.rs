@@ -99,7 +99,7 @@ pub(super) async fn delete<I: Io>(
 fn draw_id<I: Io>(core: &Core<I>) -> TopicId {
     loop {
         let id = TopicId(u128::from(core.io.random()) << 64 | u128::from(core.io.random()));
-        if !core.catalog.borrow().is_used(id) {
+        if !id.is_own() && !core.catalog.borrow().is_used(id) {
             return id;
         }
     }

@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::shard::Stats;
 use crate::shard::forwarded::ProduceQueue;
 use crate::shard::gate::{Gate, Turn};
+use crate::shard::groups::Groups;
 use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::Life;
 use crate::shard::post::Post;
@@ -36,6 +37,8 @@ pub(super) struct Core<I: Io> {
     pub(super) produces: ProduceQueue,
     /// Fetches of other cores that wait here.
     pub(super) waits: RefCell<Waits>,
+    /// The consumer groups of this core.
+    pub(super) groups: Groups<I>,
     /// What must end before the log may stop.
     pub(super) gate: Gate,
     pub(super) stopping: Cell<bool>,

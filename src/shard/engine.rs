@@ -1,14 +1,15 @@
 //! The bridge's trait, answered by this core.
 
-use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs, TopicId};
+use crate::base::{AckLevel, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
 use crate::engine::{
     CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition,
-    NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
+    GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo, Produced,
+    TopicInfo, TopicRef,
 };
 use crate::io::Io;
 use crate::log::Chunk;
 use crate::shard::message::{Reply, Request};
-use crate::shard::{Shard, Ticket, admin, fetch, produce, stats, topics};
+use crate::shard::{Shard, Ticket, admin, fetch, groups, produce, stats, topics};
 
 impl<I: Io> Engine for Shard<I> {
     type Chunk = Chunk<I>;
@@ -89,6 +90,18 @@ impl<I: Io> Engine for Shard<I> {
         topic: TopicRef,
     ) -> Result<(TopicInfo, Vec<PartitionInfo>), EngineError> {
         topics::describe(&self.core, &topic).await
+    }
+
+    fn group_core(&self, group: &str) -> CoreId {
+        groups::core_of(&self.core, group)
+    }
+
+    async fn group(&self, request: GroupRequest) -> Result<GroupReply, EngineError> {
+        groups::ask(&self.core, request).await
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupListing>, EngineError> {
+        groups::list(&self.core).await
     }
 
     fn stages(&self) -> CoreStages {

@@ -11,7 +11,7 @@ use crate::shard::core::Core;
 use crate::shard::fetch::fetch_owned;
 use crate::shard::message::{ForwardedProduce, Letter, Reply, Request, RequestId, carry};
 use crate::shard::watch::{Hurry, await_owned};
-use crate::shard::{admin, produce, topics};
+use crate::shard::{admin, groups, produce, topics};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -66,6 +66,8 @@ fn take<I: Io>(core: &Rc<Core<I>>, from: CoreId, id: RequestId, request: Request
             core.io
                 .spawn(watch(Rc::clone(core), from, id, request, hurry));
         }
+        Request::Group(request) => groups::take(core, groups::ticket(from, id), *request),
+        Request::Groups => answer(core, from, id, Reply::Groups(groups::list_here(core))),
         other => core.io.spawn(serve(Rc::clone(core), from, id, other)),
     }
 }
@@ -78,7 +80,7 @@ fn refusal_while_stopping<S>(request: &Request) -> Reply<S> {
     }
 }
 
-fn answer<I: Io>(core: &Core<I>, to: CoreId, id: RequestId, reply: Reply<I::Source>) {
+pub(super) fn answer<I: Io>(core: &Core<I>, to: CoreId, id: RequestId, reply: Reply<I::Source>) {
     core.post.send(to, Letter::Reply { id, reply });
 }
 
@@ -152,7 +154,9 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
         Request::Create(topic) => Reply::Created(admin::create(&core, topic).await),
         Request::Delete(topic) => Reply::Deleted(admin::delete(&core, topic).await),
         Request::Apply(record) => Reply::Applied(topics::apply(&core, &record).await),
-        Request::Produce(_) | Request::Await { .. } => panic!("taken before"),
+        Request::Produce(_) | Request::Await { .. } | Request::Group(_) | Request::Groups => {
+            panic!("taken before")
+        }
     };
     answer(&core, from, id, reply);
 }

@@ -4,7 +4,8 @@ use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, TimestampMs};
 use crate::catalog::{Catalog, Record};
 use crate::engine::{
     CoreAddress, DeleteTopic, EngineError, FetchPartition, FetchRequest, FetchedPartition,
-    NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo,
+    GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo, Produced,
+    TopicInfo,
 };
 use std::convert::Infallible;
 use std::time::Duration;
@@ -55,6 +56,10 @@ pub(super) enum Request {
     Delete(DeleteTopic),
     /// From core 0: this record is stored, act on it.
     Apply(Record),
+    /// For the core of the group. May be answered late.
+    Group(Box<GroupRequest>),
+    /// All groups of a core.
+    Groups,
 }
 
 #[derive(Debug)]
@@ -74,6 +79,8 @@ pub(super) enum Reply<S> {
     Created(Result<TopicInfo, EngineError>),
     Deleted(Result<(), EngineError>),
     Applied(Result<(), String>),
+    Group(GroupReply),
+    Groups(Vec<GroupListing>),
     /// The core is stopping, or gone.
     Stopping,
 }
@@ -90,6 +97,8 @@ impl<S> Reply<S> {
             Self::Created(_) => "created",
             Self::Deleted(_) => "deleted",
             Self::Applied(_) => "applied",
+            Self::Group(_) => "group",
+            Self::Groups(_) => "groups",
             Self::Stopping => "stopping",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Does: starts and stops all cores together, keeps a catalog on every core, appends and reads partitions of this
 //! core, and forwards what belongs to another.
-//! May import: base, io, engine, log, partition, catalog.
+//! May import: base, io, engine, log, partition, group, catalog.
 //! Must not know: protocols, net.
 //!
 //! ```text
@@ -10,13 +10,16 @@
 //!                                          │                                 ▲
 //!                                          └─owned elsewhere─> post ~~mailbox~~> forwarded (on the owner)
 //!                          create / delete ──> admin (core 0) ──record synced──> apply (every core)
+//!                          groups ──> the core of the group's slot ──records synced──> answered
 //! ```
 //! Invariants:
 //! - A partition is touched by its owner only ([`PartitionKey::core`]); what crosses is plain data ([`Message`]).
 //! - A local produce costs no allocation and no task: its ticket is a place in a partition, which the log moves past.
 //! - The receive loop never waits for a mailbox, so full mailboxes cannot hold each other up.
 //! - A catalog record is synced before any core acts on it, and every core acts before the change is answered.
-//! - Nothing on disk is removed without a catalog record that says that its topic was deleted.
+//! - Nothing on disk is removed without a catalog record that says that its topic was deleted; but a partition of our
+//!   own is, once everything that it must keep is synced in its successor.
+//! - A commit of offsets is synced before it is answered, and before anybody reads it.
 //!
 //! Decided:
 //! - A produce is answered at the level that its producer asked for, and becomes visible at the higher of that and
@@ -32,6 +35,7 @@ mod engine;
 mod fetch;
 mod forwarded;
 mod gate;
+mod groups;
 mod hosted;
 mod message;
 mod post;

@@ -11,6 +11,7 @@
 
 use crate::base::limits::{FORWARD_BYTES_MAX, FORWARDS_MAX};
 use crate::base::{CoreId, Stage, Stages};
+use crate::engine::GroupRequest;
 use crate::io::{Io, Mailbox, Monotonic, Signal};
 use crate::shard::message::{Letter, Message, Reply, Request, RequestId};
 use std::cell::{Cell, Ref, RefCell};
@@ -31,6 +32,8 @@ pub(super) struct Post<I: Io> {
     outboxes: Vec<Outbox<I::Source>>,
     slots: RefCell<Slots<I::Source>>,
     bytes_in_flight: Cell<usize>,
+    /// Requests that may wait for minutes by their nature: they hold back nobody.
+    patient: Cell<usize>,
     eased: Signal,
     asked: Cell<u64>,
     stages: RefCell<Stages>,
@@ -91,6 +94,7 @@ impl<I: Io> Post<I> {
                 free: Vec::new(),
             }),
             bytes_in_flight: Cell::new(0),
+            patient: Cell::new(0),
             eased: Signal::new(),
             asked: Cell::new(0),
             stages: RefCell::new(Stages::of(&[Stage::Forwarded])),
@@ -131,7 +135,7 @@ impl<I: Io> Post<I> {
             _ => 0,
         };
         let asked = self.asked_now(&request);
-        let pending = self.place(to, bytes, asked);
+        let pending = self.place(to, bytes, asked, is_patient(&request));
         if self.outboxes[usize::from(to.0)].gone.get() {
             self.settle(pending.id, Reply::Stopping);
         } else {
@@ -143,10 +147,21 @@ impl<I: Io> Post<I> {
 
     /// A place for an answer that core `to` (perhaps this one) will give through [`Post::settle`].
     pub(super) fn reserve(self: &Rc<Self>, to: CoreId, bytes: usize) -> Pending<I> {
-        self.place(to, bytes, None)
+        self.place(to, bytes, None, false)
     }
 
-    fn place(self: &Rc<Self>, to: CoreId, bytes: usize, asked: Option<Monotonic>) -> Pending<I> {
+    /// The same for an answer that may be minutes away.
+    pub(super) fn reserve_for_long(self: &Rc<Self>, to: CoreId) -> Pending<I> {
+        self.place(to, 0, None, true)
+    }
+
+    fn place(
+        self: &Rc<Self>,
+        to: CoreId,
+        bytes: usize,
+        asked: Option<Monotonic>,
+        is_patient: bool,
+    ) -> Pending<I> {
         let state = SlotState::Waiting {
             to,
             bytes,
@@ -154,16 +169,19 @@ impl<I: Io> Post<I> {
             waker: None,
         };
         self.bytes_in_flight.set(self.bytes_in_flight.get() + bytes);
+        self.patient
+            .set(self.patient.get() + usize::from(is_patient));
         let id = self.slots.borrow_mut().take(state);
         Pending {
             post: Rc::clone(self),
             id,
+            is_patient,
         }
     }
 
     /// The time, if this question is to be timed. One that waits for records says nothing about the way to them.
     fn asked_now(&self, request: &Request) -> Option<Monotonic> {
-        if matches!(request, Request::Await { .. }) {
+        if matches!(request, Request::Await { .. }) || is_patient(request) {
             return None;
         }
         let asked = self.asked.get();
@@ -180,14 +198,19 @@ impl<I: Io> Post<I> {
     pub(super) fn may_forward(&self, bytes: usize) -> bool {
         let in_flight = self.bytes_in_flight.get();
         // Twice the limit of `room`: what several sockets had in their hands when it was passed.
-        in_flight + bytes <= 2 * FORWARD_BYTES_MAX && self.slots.borrow().used() < 2 * FORWARDS_MAX
+        in_flight + bytes <= 2 * FORWARD_BYTES_MAX && self.hurried() < 2 * FORWARDS_MAX
+    }
+
+    /// Requests on their way that are soon answered.
+    fn hurried(&self) -> usize {
+        self.slots.borrow().used() - self.patient.get()
     }
 
     /// Waits until little enough is on its way to other cores.
     pub(super) async fn room(&self) {
         loop {
             let eased = self.eased.wait();
-            let (bytes, requests) = (self.bytes_in_flight.get(), self.slots.borrow().used());
+            let (bytes, requests) = (self.bytes_in_flight.get(), self.hurried());
             if bytes < FORWARD_BYTES_MAX && requests < FORWARDS_MAX {
                 return;
             }
@@ -238,6 +261,16 @@ impl<I: Io> Post<I> {
     fn ease(&self, bytes: usize) {
         self.bytes_in_flight.set(self.bytes_in_flight.get() - bytes);
         self.eased.notify();
+    }
+}
+
+/// Whether the answer is minutes away by its nature.
+fn is_patient(request: &Request) -> bool {
+    match request {
+        Request::Group(request) => {
+            matches!(**request, GroupRequest::Join(_) | GroupRequest::Sync(_))
+        }
+        _ => false,
     }
 }
 
@@ -349,6 +382,7 @@ impl<S> Slots<S> {
 pub(super) struct Pending<I: Io> {
     post: Rc<Post<I>>,
     id: RequestId,
+    is_patient: bool,
 }
 
 impl<I: Io> Pending<I> {
@@ -407,6 +441,8 @@ impl<I: Io> Drop for Pending<I> {
     fn drop(&mut self) {
         self.hurry();
         let state = self.post.slots.borrow_mut().release(self.id);
+        let patient = &self.post.patient;
+        patient.set(patient.get() - usize::from(self.is_patient));
         let bytes = match state {
             SlotState::Waiting { bytes, .. } => bytes,
             SlotState::Settled(_) | SlotState::Free => 0,

@@ -1,4 +1,4 @@
-//! Reading the catalog back from its partition.
+//! Reading partitions of our own back: the catalog's, and those of committed offsets.
 
 use crate::base::record::records;
 use crate::base::{Body, Offset, Part, RecordBatch};
@@ -8,12 +8,22 @@ use crate::log::{Chunk, PartitionLog};
 
 const READ_BYTES: u64 = 1 << 20;
 
-/// All stored records, applied. Anything that cannot be understood is an error: a topic that was skipped would look
-/// like one that never was.
+/// The catalog from all its records.
 pub(super) async fn replay<I: Io>(io: &I, log: &PartitionLog<I>) -> Result<Catalog, String> {
+    let mut catalog = Catalog::new();
+    let took = read_all(io, log, |_, value| take(&mut catalog, value)).await;
+    took.map(|()| catalog)
+}
+
+/// Shows the key and the value of every stored record to `take`. Anything that cannot be understood is an error: what
+/// was skipped would look as if it had never been.
+pub(super) async fn read_all<I: Io>(
+    io: &I,
+    log: &PartitionLog<I>,
+    mut take: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), String>,
+) -> Result<(), String> {
     let frontiers = log.frontiers();
     let (mut from, until) = (frontiers.start, frontiers.appended);
-    let mut catalog = Catalog::new();
     let mut body = Body::default();
     while from < until {
         body.clear();
@@ -21,9 +31,9 @@ pub(super) async fn replay<I: Io>(io: &I, log: &PartitionLog<I>) -> Result<Catal
             .await
             .map_err(|error| format!("at offset {from}: {error}"))?;
         let bytes = gather::<I>(io, &body).await?;
-        from = apply(&mut catalog, &bytes, from)?;
+        from = apply(&bytes, from, &mut take)?;
     }
-    Ok(catalog)
+    Ok(())
 }
 
 /// The bytes of a body in one piece.
@@ -55,8 +65,12 @@ pub(super) async fn gather<I: Io>(
     Ok(all)
 }
 
-/// Applies the whole batches from `from` on; returns the offset after them.
-fn apply(catalog: &mut Catalog, mut bytes: &[u8], from: Offset) -> Result<Offset, String> {
+/// Takes the records of the whole batches from `from` on; returns the offset after them.
+fn apply(
+    mut bytes: &[u8],
+    from: Offset,
+    take: &mut impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), String>,
+) -> Result<Offset, String> {
     let mut next = from;
     while !bytes.is_empty() {
         let fail = |error: &dyn std::fmt::Display| format!("at offset {next}: {error}");
@@ -72,11 +86,7 @@ fn apply(catalog: &mut Catalog, mut bytes: &[u8], from: Offset) -> Result<Offset
         }
         for record in records(&batch) {
             let record = record.map_err(|error| fail(&error))?;
-            let value = record
-                .value
-                .ok_or_else(|| fail(&"a record without value"))?;
-            let record = Record::decode(value).map_err(|error| fail(&error))?;
-            catalog.apply(&record).map_err(|error| fail(&error))?;
+            take(record.key, record.value).map_err(|error| fail(&error))?;
         }
         next = batch.next_offset();
         bytes = &bytes[batch.bytes().len()..];
@@ -85,6 +95,13 @@ fn apply(catalog: &mut Catalog, mut bytes: &[u8], from: Offset) -> Result<Offset
         return Err(format!("at offset {from}: nothing to read"));
     }
     Ok(next)
+}
+
+fn take(catalog: &mut Catalog, value: Option<&[u8]>) -> Result<(), String> {
+    let value = value.ok_or("a record without value")?;
+    let record = Record::decode(value).map_err(|error| error.to_string())?;
+    let applied = catalog.apply(&record);
+    applied.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -114,7 +131,9 @@ mod tests {
             (batch(0, &[Some(&unknown)]), "did not exist"),
             (Vec::new(), "nothing to read"),
         ] {
-            let error = apply(&mut Catalog::new(), &bytes, Offset(0)).expect_err(reason);
+            let mut catalog = Catalog::new();
+            let mut take = |_: Option<&[u8]>, value: Option<&[u8]>| take(&mut catalog, value);
+            let error = apply(&bytes, Offset(0), &mut take).expect_err(reason);
             assert!(error.contains(reason), "{error}");
         }
     }

@@ -18,6 +18,7 @@ use crate::log::{
 };
 use crate::shard::Shard;
 use crate::shard::core::Core;
+use crate::shard::groups::{self, Groups};
 use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::{FIRST_CORE, Letter, Life, Message};
 use crate::shard::post::Post;
@@ -153,7 +154,8 @@ async fn start_here<I: Io>(
     let core = new_core(io, Rc::clone(post), log, catalog, &options);
     io.spawn(forwarded::receive(Rc::clone(&core)));
     exchange_topics(&core).await?;
-    let report = open_partitions(&core, &found, &options.log.data).await;
+    let mut report = open_partitions(&core, &found, &options.log.data).await;
+    groups::open(&core, &found, &options.log.data, &mut report).await;
     if is_first {
         let addresses = all_opened(&core, &options.address).await?;
         retire_journals(io, &share.retired).await?;
@@ -170,6 +172,7 @@ async fn start_here<I: Io>(
             (from, other) => return Err(unexpected(from, other)),
         }
     }
+    io.spawn(groups::keep_time(Rc::clone(&core)));
     Ok((Shard { core }, report))
 }
 
@@ -199,6 +202,7 @@ fn new_core<I: Io>(
         started: io.now(),
         produces: Default::default(),
         waits: RefCell::default(),
+        groups: Groups::new(),
         gate: Default::default(),
         stopping: Cell::new(false),
         stops: Signal::new(),
@@ -270,7 +274,7 @@ async fn open_partitions<I: Io>(
             report.closed.extend(topics::open(core, topic, key).await);
         }
     }
-    for key in found.keys().filter(|key| **key != CATALOG_KEY) {
+    for key in found.keys().filter(|key| !key.topic.is_own()) {
         let is_deleted = core.catalog.borrow().is_deleted(key.topic);
         if is_deleted {
             match core.log.delete(*key).await {

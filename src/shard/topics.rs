@@ -6,6 +6,7 @@ use crate::engine::{EngineError, PartitionInfo, TopicInfo, TopicRef, TopicSettin
 use crate::io::Io;
 use crate::log::SegmentSettings;
 use crate::shard::core::Core;
+use crate::shard::groups;
 use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::{Reply, Request};
 use std::collections::BTreeMap;
@@ -123,6 +124,7 @@ pub(super) async fn apply<I: Io>(core: &Rc<Core<I>>, record: &Record) -> Result<
             let topic = core.catalog.borrow().by_id(*id).cloned();
             let topic = topic.expect("core 0 deletes what every core's catalog has");
             take(core, record);
+            groups::forget_topic(core, *id);
             delete_all(core, &topic).await
         }
     };

@@ -4,6 +4,7 @@
 mod crash;
 mod fetches;
 mod found;
+mod groups;
 mod restart;
 mod stages;
 mod topics;

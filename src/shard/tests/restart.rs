@@ -188,7 +188,10 @@ fn a_damaged_catalog_keeps_the_broker_from_starting() {
 fn what_the_catalog_does_not_know_is_kept_and_told() {
     let sim = Sim::new(10);
     let topic = prepare(&sim, 1);
-    let stranger = partition_dir(PartitionKey::new(crate::base::TopicId(77), PartitionNo(0)));
+    let stranger = partition_dir(PartitionKey::new(
+        crate::base::TopicId(77 << 64),
+        PartitionNo(0),
+    ));
     let copied = partition_dir(key(&topic, 0));
     let (from, to) = (files_below(&sim, &copied), stranger.clone());
     let contents: Vec<_> = from

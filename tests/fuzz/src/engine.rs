@@ -7,11 +7,14 @@ use millrace::base::{
 };
 use millrace::engine::{
     CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition, FetchRequest,
-    FetchedPartition, NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
+    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
+    Produced, TopicInfo, TopicRef,
 };
+use millrace::group::{self, Coordinator, Effect, Moment};
 use millrace::io::sim::{SimIo, SimSource};
 use millrace::io::{Io, Monotonic};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +34,9 @@ struct Inner {
     source: SimSource,
     topics: RefCell<Vec<TopicInfo>>,
     appended: Cell<u64>,
+    coordinator: RefCell<Coordinator>,
+    group_replies: RefCell<BTreeMap<group::Ticket, GroupReply>>,
+    group_requests: Cell<u128>,
 }
 
 /// A produce that settles at a time of its own.
@@ -47,6 +53,9 @@ impl Forgetful {
             source,
             topics: RefCell::default(),
             appended: Cell::new(0),
+            coordinator: RefCell::new(Coordinator::new(group::Options::default())),
+            group_replies: RefCell::default(),
+            group_requests: Cell::new(0),
         };
         Self {
             inner: Rc::new(inner),
@@ -71,6 +80,29 @@ impl Forgetful {
             base_offset,
             log_start: Offset(0),
         })
+    }
+
+    /// A step of the coordinator; what it wants to have stored is.
+    fn coordinate(&self, step: impl FnOnce(&mut Coordinator, &Moment, &mut Vec<Effect>)) {
+        let requests = self.inner.group_requests.get() + 1;
+        self.inner.group_requests.set(requests);
+        let now = Moment {
+            monotonic_ms: self.inner.io.now().0 / 1_000_000,
+            wall: TimestampMs(self.inner.io.wall_ms()),
+            chance: requests,
+        };
+        let mut effects = Vec::new();
+        let mut coordinator = self.inner.coordinator.borrow_mut();
+        step(&mut coordinator, &now, &mut effects);
+        while let Some(effect) = effects.pop() {
+            match effect {
+                Effect::Store { id, .. } => coordinator.stored(id, Ok(()), &mut effects),
+                Effect::Reply(ticket, reply) => {
+                    let before = self.inner.group_replies.borrow_mut().insert(ticket, reply);
+                    assert!(before.is_none(), "answered twice");
+                }
+            }
+        }
     }
 
     /// Some bytes, as pieces of every kind that the request makes fit.
@@ -238,6 +270,26 @@ impl Engine for Forgetful {
         };
         let states = vec![state; topic.partitions as usize];
         Ok((topic, states))
+    }
+
+    fn group_core(&self, group: &str) -> CoreId {
+        CoreId(group.len() as u16 % 2)
+    }
+
+    async fn group(&self, request: GroupRequest) -> Result<GroupReply, EngineError> {
+        let ticket = group::Ticket(self.inner.group_requests.get() + 1);
+        self.coordinate(|coordinator, now, out| coordinator.handle(now, ticket, request, out));
+        loop {
+            if let Some(reply) = self.inner.group_replies.borrow_mut().remove(&ticket) {
+                return Ok(reply);
+            }
+            self.inner.io.sleep(Duration::from_millis(100)).await;
+            self.coordinate(|coordinator, now, out| coordinator.tick(now, out));
+        }
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupListing>, EngineError> {
+        Ok(self.inner.coordinator.borrow().list())
     }
 
     fn stages(&self) -> CoreStages {
