@@ -54,7 +54,7 @@ impl<I: Io> Check<'_, I> {
             }
             let slice = match narrow {
                 true => self.next_boundary(at, end),
-                false => self.slice_end(at, end),
+                false => self.checked_part(at, self.slice_end(at, end)),
             };
             if self.is_good(at, slice) {
                 at = slice;
@@ -99,6 +99,20 @@ impl<I: Io> Check<'_, I> {
         }
     }
 
+    /// The part of `at..slice` that was checked, if one was: what ends in the middle of a slice was scanned on behalf of
+    /// another read, and is not scanned again for the rest.
+    fn checked_part(&self, at: Boundary, slice: Boundary) -> Boundary {
+        let until = self.segment.scans.checked_until(at.pos);
+        if until <= at.pos || until >= slice.pos {
+            return slice;
+        }
+        let known = locate::known_at_or_before_pos(self.partition, self.segment, until);
+        match known.pos > at.pos && self.is_good(at, known) {
+            true => known,
+            false => slice,
+        }
+    }
+
     /// The first known boundary behind `at`, at most `end`.
     fn next_boundary(&self, at: Boundary, end: Boundary) -> Boundary {
         let next = locate::known_after(self.partition, self.segment, at.offset);
@@ -122,7 +136,7 @@ impl<I: Io> Check<'_, I> {
             return;
         }
         let slice = self.slice_end(at, end);
-        if self.is_good(at, slice) {
+        if self.checked_part(at, slice) != slice || self.is_good(at, slice) {
             return;
         }
         let (core, segment) = (Rc::clone(self.core), Rc::clone(segment));

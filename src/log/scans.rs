@@ -27,6 +27,11 @@ impl Scans {
         self.state.checked.borrow().covers(from, until)
     }
 
+    /// How far everything from `pos` on was checked; `pos` if nothing was.
+    pub(crate) fn checked_until(&self, pos: u64) -> u64 {
+        self.state.checked.borrow().end_of(pos)
+    }
+
     /// `from..until` is good.
     pub(crate) fn note_checked(&self, from: u64, until: u64) {
         self.state.checked.borrow_mut().insert(from, until);
@@ -75,9 +80,14 @@ struct Spans(Vec<(u64, u64)>);
 
 impl Spans {
     fn covers(&self, from: u64, until: u64) -> bool {
-        let after = self.0.partition_point(|span| span.0 <= from);
+        from < until && until <= self.end_of(from)
+    }
+
+    /// Where the span that covers `pos` ends, or `pos`.
+    fn end_of(&self, pos: u64) -> u64 {
+        let after = self.0.partition_point(|span| span.0 <= pos);
         let span = after.checked_sub(1).map(|index| self.0[index]);
-        span.is_some_and(|span| until <= span.1)
+        span.map_or(pos, |span| span.1.max(pos))
     }
 
     fn insert(&mut self, from: u64, until: u64) {
