@@ -110,6 +110,7 @@ impl Broker {
     }
 
     /// Where its cores listen, core 0 first.
+    #[allow(dead_code, reason = "some tests speak Kafka only")]
     pub(crate) fn addresses(&self) -> Vec<String> {
         let text = self.out.said();
         let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
@@ -147,6 +148,7 @@ impl Broker {
     }
 
     /// SIGTERM, and waits for the end.
+    #[allow(dead_code, reason = "some tests only kill it")]
     pub(crate) fn stop(mut self) -> (ExitStatus, Said) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -1,0 +1,61 @@
+"""confluent-kafka (librdkafka): create, produce with every codec, consume from the beginning, by time, at the tail."""
+import sys
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+SERVERS, TOPIC, PARTITIONS = sys.argv[1], "confluent", 4
+
+
+def produce(values, **options):
+    errors = []
+    producer = Producer({"bootstrap.servers": SERVERS, "linger.ms": 5, **options})
+    for number, value in enumerate(values):
+        told = lambda error, _: error and errors.append(str(error))
+        producer.produce(TOPIC, value, partition=number % PARTITIONS, on_delivery=told)
+    assert producer.flush(20) == 0 and not errors, (options, errors)
+
+
+def consume(consumer, count):
+    values, until = [], time.time() + 20
+    while len(values) < count:
+        assert time.time() < until, f"{len(values)} of {count}"
+        for message in consumer.consume(1000, 0.2):
+            assert not message.error(), message.error()
+            values.append(message.value().decode())
+    return values
+
+
+admin = AdminClient({"bootstrap.servers": SERVERS})
+admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result()
+sent = []
+for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
+    for idempotent in [False, True]:
+        values = [f"{codec}-{idempotent}-{number}" for number in range(1000)]
+        produce(values, **{"compression.type": codec, "enable.idempotence": idempotent})
+        sent += values
+for acks in [0, 1, "all"]:
+    values = [f"acks-{acks}-{number}" for number in range(100)]
+    produce(values, acks=acks)
+    sent += values
+consumer = Consumer({"bootstrap.servers": SERVERS, "group.id": TOPIC, "enable.auto.commit": False})
+partitions = [TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)]
+consumer.assign(partitions)
+assert sorted(consume(consumer, len(sent))) == sorted(sent)
+
+time.sleep(0.05)
+now = int(time.time() * 1000)
+produce(["late"] * PARTITIONS)
+at = consumer.offsets_for_times([TopicPartition(TOPIC, number, now) for number in range(PARTITIONS)])
+ends = [consumer.get_watermark_offsets(partition)[1] for partition in partitions]
+assert [found.offset for found in at] == [end - 1 for end in ends], (at, ends)
+consumer.assign(at)
+assert consume(consumer, PARTITIONS) == ["late"] * PARTITIONS
+
+consumer.assign([TopicPartition(TOPIC, number, end) for number, end in enumerate(ends)])
+assert not consumer.consume(1, 0.3)
+produce(["tail"] * PARTITIONS)
+assert consume(consumer, PARTITIONS) == ["tail"] * PARTITIONS
+admin.delete_topics([TOPIC])[TOPIC].result()
+assert TOPIC not in admin.list_topics(timeout=10).topics
