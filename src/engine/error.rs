@@ -43,6 +43,22 @@ pub enum EngineError {
     /// The broker is stopping; nothing was appended.
     #[error("broker is stopping")]
     Stopping,
+    /// A producer that numbers its records left some out, or sends what is older than its last five batches.
+    #[error("records of this producer go on at number {expected}, not {found}")]
+    OutOfOrder {
+        /// The number that would be next.
+        expected: i32,
+        /// The number that came.
+        found: i32,
+    },
+    /// Another instance of the same producer has taken over.
+    #[error("the producer's epoch {found} is over, {current} has begun")]
+    Fenced {
+        /// The epoch that is.
+        current: i16,
+        /// The one that came.
+        found: i16,
+    },
     /// Too much is in flight; nothing was appended; try again.
     #[error("broker is overloaded: {0}")]
     Overloaded(&'static str),

@@ -115,6 +115,20 @@ impl<I: Io> PartitionLog<I> {
             .map_err(|error| ReadError::Io(format!("{}/{}: {error}", segment.key, segment.base)))
     }
 
+    /// An offset from which on about the last `bytes` lie: at least so many, if there are.
+    pub fn tail_start(&self, bytes: u64) -> Offset {
+        let partition = &self.partition;
+        let mut left = bytes;
+        for segment in partition.segments.borrow().iter().rev() {
+            let end = segment.end.get().pos;
+            if end > left {
+                return locate::known_at_or_before_pos(partition, segment, end - left).offset;
+            }
+            left -= end;
+        }
+        self.frontiers().start
+    }
+
     /// About how many bytes lie between two offsets.
     pub fn bytes_between(&self, from: Offset, until: Offset) -> u64 {
         let partition = &self.partition;

@@ -1,7 +1,7 @@
 //! partition: what one partition decides: which batches it takes, who may read what, and when a produce is answered.
 //!
-//! Does: the checks of a produce ([`CheckedBatches`]), the high watermark ([`Visibility`]), the verdict on a fetch
-//! ([`fetch_verdict`]).
+//! Does: the checks of a produce ([`CheckedBatches`]), who may have his batch appended ([`Producers`]), the high watermark
+//! ([`Visibility`]), the verdict on a fetch ([`fetch_verdict`]).
 //! May import: base, queue.
 //! Must not know: io, log, engine. Synchronous and pure: frontiers in, verdicts out.
 //!
@@ -20,9 +20,11 @@
 mod fetch;
 mod frontiers;
 mod produce;
+mod producers;
 mod visibility;
 
 pub use fetch::{FetchVerdict, fetch_verdict};
 pub use frontiers::Frontiers;
 pub use produce::{CheckedBatches, ProduceRefusal};
+pub use producers::{Numbered, Producers, Verdict};
 pub use visibility::Visibility;

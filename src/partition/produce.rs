@@ -2,6 +2,7 @@
 
 use crate::base::batch::CONTROL;
 use crate::base::{BatchError, RecordBatch};
+use crate::partition::Numbered;
 use thiserror::Error;
 
 /// Attribute bit of batches inside a transaction.
@@ -13,6 +14,9 @@ pub enum ProduceRefusal {
     /// No batch at all.
     #[error("a produce carries at least one record batch")]
     Empty,
+    /// A batch of a producer that numbers its records is one of several: which of them were taken before could not be told.
+    #[error("a batch of a numbered producer comes alone")]
+    Numbered,
     /// A batch is not fit to be stored.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -24,16 +28,19 @@ pub struct CheckedBatches<'a> {
     bytes: &'a [u8],
     batches: u32,
     records: u64,
+    numbered: Option<Numbered>,
 }
 
 impl<'a> CheckedBatches<'a> {
     /// Checks every batch in `bytes`, to the last byte. One pass; nothing is copied.
     pub fn check(bytes: &'a [u8]) -> Result<Self, ProduceRefusal> {
         let (mut rest, mut batches, mut records) = (bytes, 0, 0);
+        let mut numbered = None;
         while !rest.is_empty() {
             let batch = RecordBatch::parse(rest)?;
             check_producible(&batch)?;
             batch.check()?;
+            numbered = numbered.or(Numbered::of(&batch));
             batches += 1;
             records += u64::from(batch.count());
             rest = &rest[batch.bytes().len()..];
@@ -41,10 +48,14 @@ impl<'a> CheckedBatches<'a> {
         if batches == 0 {
             return Err(ProduceRefusal::Empty);
         }
+        if batches > 1 && numbered.is_some() {
+            return Err(ProduceRefusal::Numbered);
+        }
         Ok(Self {
             bytes,
             batches,
             records,
+            numbered,
         })
     }
 
@@ -71,6 +82,11 @@ impl<'a> CheckedBatches<'a> {
         self.batches
     }
 
+    /// What the only batch says about its producer, if he numbers his records.
+    pub fn numbered(&self) -> Option<Numbered> {
+        self.numbered
+    }
+
     /// How many records.
     pub fn records(&self) -> u64 {
         self.records
@@ -84,6 +100,12 @@ fn check_producible(batch: &RecordBatch<'_>) -> Result<(), BatchError> {
     if batch.offsets_taken() != batch.count() {
         return Err(BatchError::Counts(
             "a produced batch takes one offset for each record",
+        ));
+    }
+    let has_id = batch.header().producer_id.get() >= 0;
+    if has_id && Numbered::of(batch).is_none() {
+        return Err(BatchError::Counts(
+            "a producer with an id has an epoch and numbers its records",
         ));
     }
     let attributes = batch.header().attributes.get();

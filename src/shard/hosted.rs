@@ -9,6 +9,7 @@ use crate::log::{AppendError, Chunk, Draw, PartitionLog, ReadError};
 use crate::partition::{
     CheckedBatches, FetchVerdict, Frontiers, ProduceRefusal, Visibility, fetch_verdict,
 };
+use crate::shard::numbered::NumberedProducers;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -28,6 +29,7 @@ pub(super) struct Hosted<I: Io> {
     /// The topic's level.
     ack: AckLevel,
     visibility: RefCell<Visibility>,
+    producers: NumberedProducers,
     deleted: Cell<bool>,
 }
 
@@ -41,12 +43,17 @@ impl<I: Io> Hosted<I> {
             log,
             ack,
             visibility: RefCell::new(visibility),
+            producers: NumberedProducers::default(),
             deleted: Cell::new(false),
         })
     }
 
     pub(super) fn log(&self) -> &PartitionLog<I> {
         &self.log
+    }
+
+    pub(super) fn producers(&self) -> &NumberedProducers {
+        &self.producers
     }
 
     pub(super) fn key(&self) -> PartitionKey {
@@ -217,7 +224,9 @@ impl<I: Io> Hosted<I> {
 pub(super) fn check(batches: &[u8]) -> Result<CheckedBatches<'_>, EngineError> {
     CheckedBatches::check(batches).map_err(|refusal| match refusal {
         ProduceRefusal::Batch(error) => EngineError::BadBatch(error),
-        ProduceRefusal::Empty => EngineError::InvalidRequest(refusal.to_string()),
+        ProduceRefusal::Empty | ProduceRefusal::Numbered => {
+            EngineError::InvalidRequest(refusal.to_string())
+        }
     })
 }
 

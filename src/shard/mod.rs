@@ -38,6 +38,7 @@ mod gate;
 mod groups;
 mod hosted;
 mod message;
+mod numbered;
 mod post;
 mod produce;
 mod producer_ids;

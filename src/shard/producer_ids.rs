@@ -29,6 +29,11 @@ impl ProducerIds {
         }
     }
 
+    /// Whether an id was, or could be, given out since this start, by any core.
+    pub(super) fn is_of_this_start(&self, id: i64) -> bool {
+        id >> (CORE_BITS + NUMBER_BITS) == self.base >> (CORE_BITS + NUMBER_BITS)
+    }
+
     /// The next one.
     pub(super) fn draw(&self) -> i64 {
         let number = self.next.get();
@@ -51,6 +56,8 @@ mod tests {
                 for _ in 0..100 {
                     let id = ids.draw();
                     assert!(id >= 0 && seen.insert(id));
+                    assert!(ids.is_of_this_start(id));
+                    assert!(!ProducerIds::new(start + 1, CoreId(core)).is_of_this_start(id));
                 }
             }
         }

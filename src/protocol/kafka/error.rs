@@ -21,6 +21,8 @@ mod codes {
     pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
     pub const INVALID_CONFIG: i16 = 40;
     pub const INVALID_REQUEST: i16 = 42;
+    pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+    pub const INVALID_PRODUCER_EPOCH: i16 = 47;
     pub const KAFKA_STORAGE_ERROR: i16 = 56;
     pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
     pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
@@ -39,6 +41,8 @@ pub fn code(error: &EngineError) -> i16 {
         EngineError::InvalidRequest(_) => INVALID_REQUEST,
         EngineError::BadBatch(error) => batch_code(error),
         EngineError::OffsetOutOfRange { .. } => OFFSET_OUT_OF_RANGE,
+        EngineError::OutOfOrder { .. } => OUT_OF_ORDER_SEQUENCE_NUMBER,
+        EngineError::Fenced { .. } => INVALID_PRODUCER_EPOCH,
         // Nothing was appended, and it may pass.
         EngineError::Overloaded(_) => NOT_ENOUGH_REPLICAS,
         EngineError::DiskFull | EngineError::Damaged(_) | EngineError::StorageFailed(_) => {

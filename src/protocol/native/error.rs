@@ -160,7 +160,9 @@ impl From<&EngineError> for ErrorCode {
             EngineError::UnknownTopic(_) => Self::UnknownTopic,
             EngineError::UnknownPartition(_) => Self::UnknownPartition,
             EngineError::TopicExists(_) => Self::TopicExists,
-            EngineError::InvalidRequest(_) => Self::InvalidRequest,
+            EngineError::InvalidRequest(_)
+            | EngineError::OutOfOrder { .. }
+            | EngineError::Fenced { .. } => Self::InvalidRequest,
             EngineError::BadBatch(_) => Self::BadBatch,
             EngineError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
             EngineError::DiskFull => Self::DiskFull,

@@ -5,6 +5,7 @@ mod crash;
 mod fetches;
 mod found;
 mod groups;
+mod numbered;
 mod restart;
 mod stages;
 mod topics;

@@ -1,0 +1,119 @@
+//! Goal: a producer that numbers its records has each taken once and in order, whatever it sends again and whatever dies in
+//! between.
+
+use super::*;
+use crate::base::batch::CRC_START;
+use crate::base::checksum::crc32c;
+use crate::base::prng::Prng;
+
+/// A batch of `values`, numbered from the first value on.
+fn numbered(id: i64, epoch: i16, values: &[u64]) -> Vec<u8> {
+    let mut bytes = batch(values);
+    bytes[43..51].copy_from_slice(&id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&epoch.to_be_bytes());
+    bytes[53..57].copy_from_slice(&(values[0] as i32).to_be_bytes());
+    let crc = crc32c(&bytes[CRC_START..]);
+    bytes[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+async fn send(
+    broker: &Broker,
+    core: u16,
+    key: PartitionKey,
+    bytes: &[u8],
+) -> Result<Offset, EngineError> {
+    let shard = broker.shard(core);
+    loop {
+        let ticket = shard.produce(key, AckLevel::Written, bytes);
+        match shard.produced(ticket).await {
+            // The end of the log is being read back.
+            Err(EngineError::Overloaded(_)) => broker.io.sleep(Duration::from_millis(5)).await,
+            told => return told.map(|produced| produced.base_offset),
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_answered_again_and_gaps_are_refused() {
+    let sim = Sim::new(3);
+    run_well(&sim, 2, |broker| async move {
+        let made = broker
+            .shard(0)
+            .create_topic(new_topic("t", 2, AckLevel::Written));
+        let topic = made.await.expect("made");
+        let id = broker.shard(0).new_producer_id();
+        for key in [key(&topic, 0), key(&topic, 1)] {
+            let sent = |values: &'static [u64]| send_as(&broker, key, id, 0, values);
+            assert_eq!(sent(&[0, 1, 2]).await, Ok(Offset(0)));
+            assert_eq!(sent(&[3, 4]).await, Ok(Offset(3)));
+            assert_eq!(sent(&[0, 1, 2]).await, Ok(Offset(0)));
+            let gap = |expected, found| Err(EngineError::OutOfOrder { expected, found });
+            assert_eq!(sent(&[6]).await, gap(5, 6));
+            assert_eq!(send_as(&broker, key, id, 1, &[5]).await, gap(0, 5));
+            assert_eq!(send_as(&broker, key, id, 1, &[0]).await, Ok(Offset(5)));
+            let fenced = EngineError::Fenced {
+                current: 1,
+                found: 0,
+            };
+            assert_eq!(sent(&[5]).await, Err(fenced));
+            assert_eq!(broker.read_all(0, key).await, [0, 1, 2, 3, 4, 0]);
+        }
+        let key = key(&topic, 0);
+        let two = [numbered(id, 1, &[1]), numbered(id, 1, &[2])].concat();
+        let refused = send(&broker, 0, key, &two).await;
+        assert!(matches!(refused, Err(EngineError::InvalidRequest(_))));
+        let refused = send(&broker, 0, key, &numbered(id, -1, &[1])).await;
+        assert!(matches!(refused, Err(EngineError::BadBatch(_))));
+    });
+}
+
+async fn send_as(
+    broker: &Broker,
+    key: PartitionKey,
+    id: i64,
+    epoch: i16,
+    values: &[u64],
+) -> Result<Offset, EngineError> {
+    send(broker, 1, key, &numbered(id, epoch, values)).await
+}
+
+/// Goal: a producer that goes on after its broker died has nothing lost and nothing twice. Method: seeded batches of random
+/// length, of which up to five are not known to be taken when the disk is killed; the next life is sent all of those again.
+#[test]
+fn nothing_is_taken_twice_across_the_death_of_the_broker() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        let mut prng = Prng::new(seed);
+        let topic = run_well(&sim, 1, |broker| async move {
+            let made = broker
+                .shard(0)
+                .create_topic(new_topic("t", 1, AckLevel::Written));
+            (made.await.expect("made"), broker.shard(0).new_producer_id())
+        });
+        let (topic, id) = topic;
+        let key = key(&topic, 0);
+        let mut batches = Vec::new();
+        let mut next = 0;
+        for life in 0..4 {
+            // What comes again, then what is new.
+            let mut sent: Vec<Vec<u64>> = batches.split_off(batches.len().saturating_sub(5));
+            for _ in 0..1 + prng.below(12) {
+                let until = next + 1 + prng.below(400);
+                sent.push((next..until).collect());
+                next = until;
+            }
+            let all = sent.clone();
+            let stored = run_well(&sim, 1 + (life % 2), move |broker| async move {
+                for values in &sent {
+                    let taken = send(&broker, 0, key, &numbered(id, 0, values)).await;
+                    assert_eq!(taken, Ok(Offset(values[0])), "seed {seed}");
+                }
+                broker.read_all(0, key).await
+            });
+            assert!(stored.into_iter().eq(0..next), "seed {seed}, life {life}");
+            batches.extend(all);
+            sim.disk().kill();
+        }
+    }
+}
