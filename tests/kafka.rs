@@ -498,6 +498,58 @@ fn what_is_no_request_closes_the_connection_and_nothing_else() {
     assert!(broker.lives());
 }
 
+/// A batch of one record, of a producer that numbers them.
+fn numbered(id: i64, number: i32) -> Vec<u8> {
+    let mut bytes = batch(&[&number.to_string()]);
+    bytes[43..51].copy_from_slice(&id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&0i16.to_be_bytes());
+    bytes[53..57].copy_from_slice(&number.to_be_bytes());
+    let crc = millrace::base::checksum::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_numbered_producer_has_nothing_stored_twice_across_a_kill() {
+    let folder = Directory::new("kafka-numbered");
+    let start = || {
+        let flags = ["--kafka", "127.0.0.1:0"];
+        let broker = Broker::spawn_with(&folder.path().join("data"), &cpus(1), &flags);
+        let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+        let peer = Peer::connect(&broker.kafka()[0]);
+        (broker, peer)
+    };
+    let (broker, mut peer) = start();
+    make(&mut peer, "t");
+    let asked = InitProducerIdRequest::default();
+    let told: InitProducerIdResponse = peer.ask(key::INIT_PRODUCER_ID, 4, &asked);
+    let id = told.producer_id;
+    let send = |peer: &mut Peer, number| {
+        loop {
+            let body = produce("t", -1, &[(0, &numbered(id, number))]);
+            peer.send(key::PRODUCE, 7, 1, &body);
+            match produced(&peer.receive().unwrap().1)[0] {
+                (_, error::NOT_ENOUGH_REPLICAS, _) => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                (_, code, base) => return (code, base),
+            }
+        }
+    };
+    for number in 0..20 {
+        assert_eq!(send(&mut peer, number), (0, i64::from(number)));
+    }
+    assert_eq!(send(&mut peer, 18), (0, 18));
+    broker.kill();
+    let (_broker, mut peer) = start();
+    for number in 15..25 {
+        assert_eq!(send(&mut peer, number), (0, i64::from(number)), "{number}");
+    }
+    let gap = (error::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
+    assert_eq!(send(&mut peer, 26), gap);
+    assert_eq!(send(&mut peer, 2), gap);
+}
+
 #[test]
 fn producer_ids_are_never_given_out_twice_not_even_after_a_kill() {
     let folder = Directory::new("kafka-ids");
