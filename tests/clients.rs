@@ -1,5 +1,6 @@
 //! Goal: the Kafka clients that exist work unmodified: each creates a topic, produces with every codec it has, and consumes
-//! from the beginning, by time and at the tail. Method: the real binary on two cores, one script of tests/clients for each
+//! from the beginning, by time and at the tail; its groups share their partitions, through a leave and a death, and go on
+//! where they were. Method: the real binary on two cores, one script of tests/clients for each
 //! client, in the client's own language, run against it. The clients come from their package managers into target/clients,
 //! once; where one cannot be had, that is said and it is skipped.
 //!
@@ -25,10 +26,7 @@ struct Client {
 const CLIENTS: &[Client] = &[
     Client {
         name: "kcat",
-        install: || {
-            let found = run(Command::new("kcat").arg("-V"));
-            found.or_else(|_| run(Command::new("apt-get").args(["install", "-y", "-q", "kcat"])))
-        },
+        install: install_kcat,
         run: || (PathBuf::from("bash"), vec![script("kcat.sh")]),
     },
     python("confluent", || {
@@ -44,6 +42,20 @@ const CLIENTS: &[Client] = &[
     node("platformatic", || {
         (PathBuf::from("node"), vec![script("platformatic.cjs")])
     }),
+    python("group-confluent", || group("confluent")),
+    python("group-cooperative", || group("cooperative")),
+    python("group-kafka-python", || group("kafka-python")),
+    python("group-aiokafka", || group("aiokafka")),
+    Client {
+        name: "group-kcat",
+        install: || install_kcat().and_then(|()| install_python()),
+        run: || group("kcat"),
+    },
+    Client {
+        name: "group-kafkajs",
+        install: || install_node().and_then(|()| install_python()),
+        run: || group("kafkajs"),
+    },
 ];
 
 const PYTHON_PACKAGES: &[&str] = &[
@@ -97,6 +109,17 @@ fn run(command: &mut Command) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{text}: {}", String::from_utf8_lossy(&done.stderr))),
     }
+}
+
+/// The scenario of a group of three, with members of this client.
+fn group(client: &str) -> (PathBuf, Vec<PathBuf>) {
+    let scenario = vec![script("group.py"), PathBuf::from(client)];
+    (python_path(), scenario)
+}
+
+fn install_kcat() -> Result<(), String> {
+    let found = run(Command::new("kcat").arg("-V"));
+    found.or_else(|_| run(Command::new("apt-get").args(["install", "-y", "-q", "kcat"])))
 }
 
 fn install_python() -> Result<(), String> {
@@ -156,4 +179,27 @@ fn every_client_works_unmodified() {
     assert!(ran > 0 || only.is_none(), "no such client: {only:?}");
     let (status, said) = broker.stop();
     assert!(status.success(), "{said:?}");
+}
+
+/// Goal: what a group has committed survives the death of the broker. Method: a commit, SIGKILL, and another member.
+#[test]
+#[ignore = "installs clients from package registries; see the head of this file"]
+fn a_group_goes_on_where_it_was_when_the_broker_is_killed() {
+    if let Err(reason) = install_python() {
+        println!("SKIPPED: confluent-kafka cannot be had here: {reason}");
+        return;
+    }
+    let folder = Directory::new("clients-resume");
+    for phase in ["before", "after"] {
+        let flags = ["--kafka", "127.0.0.1:0"];
+        let broker = Broker::spawn_with(&folder.path().join("data"), &cpus(2), &flags);
+        let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+        let mut script_of_phase = Command::new("timeout");
+        script_of_phase.arg("60").arg(python_path());
+        script_of_phase.args([script("group_resume.py"), PathBuf::from(phase)]);
+        script_of_phase.arg(broker.kafka().remove(0));
+        let done = run(script_of_phase.arg(folder.path().join("offsets")));
+        done.unwrap_or_else(|error| panic!("{phase}: {error}"));
+        broker.kill();
+    }
 }

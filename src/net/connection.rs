@@ -22,6 +22,7 @@ use crate::net::{kafka, native};
 use crate::protocol::native::Greeting;
 use futures_lite::future::or;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) struct Shared<E: Engine> {
     pub(super) counters: Rc<Counters>,
     pub(super) pool: Rc<Pool>,
     pub(super) place: Place,
+    /// Who is at the other end.
+    pub(super) peer: SocketAddr,
     /// How its requests are told apart.
     pub(super) wire: Wire,
 }

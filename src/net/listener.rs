@@ -13,6 +13,7 @@ use crate::net::stats::{Counters, Stats};
 use crate::net::{answer, connection};
 use futures_lite::future::or;
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ async fn accept<I: Io, E: Engine<Source = I::Source>>(
             None
         };
         match or(accepted, stopped).await {
-            Some(Ok((reader, writer, _peer))) => begin(&inner, reader, writer, &wire),
+            Some(Ok((reader, writer, peer))) => begin(&inner, (reader, writer, peer), &wire),
             Some(Err(_)) => {
                 inner.counters.accept_error();
                 inner.io.sleep(ACCEPT_REST).await;
@@ -155,8 +156,7 @@ async fn accept<I: Io, E: Engine<Source = I::Source>>(
 
 fn begin<I: Io, E: Engine<Source = I::Source>>(
     inner: &Inner<I, E>,
-    reader: I::Reader,
-    mut writer: I::Writer,
+    (reader, mut writer, peer): (I::Reader, I::Writer, SocketAddr),
     wire: &Wire,
 ) {
     if inner.connections.len() >= inner.options.connections_max {
@@ -173,6 +173,7 @@ fn begin<I: Io, E: Engine<Source = I::Source>>(
         counters: Rc::clone(&inner.counters),
         pool: Rc::clone(&inner.pool),
         place: inner.connections.enter(),
+        peer,
         wire: wire.clone(),
     });
     let io = &inner.io;

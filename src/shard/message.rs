@@ -79,7 +79,7 @@ pub(super) enum Reply<S> {
     Created(Result<TopicInfo, EngineError>),
     Deleted(Result<(), EngineError>),
     Applied(Result<(), String>),
-    Group(GroupReply),
+    Group(Result<GroupReply, EngineError>),
     Groups(Vec<GroupListing>),
     /// The core is stopping, or gone.
     Stopping,

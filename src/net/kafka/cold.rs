@@ -5,7 +5,7 @@ use crate::engine::{Engine, EngineError};
 use crate::io::Io;
 use crate::net::answer::Answering;
 use crate::net::connection::Wire;
-use crate::net::kafka::{Cold, Kafka, topics};
+use crate::net::kafka::{Cold, Kafka, groups, topics};
 use crate::protocol::kafka::frame::respond;
 use crate::protocol::kafka::list_offsets::{
     self, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -15,15 +15,15 @@ use crate::protocol::kafka::wire::Field;
 use crate::protocol::kafka::{self, Api, api_versions, init_producer_id};
 
 /// Where one answer goes.
-struct To<'a> {
+pub(super) struct To<'a> {
     api: &'static Api,
-    version: i16,
+    pub(super) version: i16,
     correlation: i32,
     out: &'a mut Vec<u8>,
 }
 
 impl To<'_> {
-    fn write(self, body: &impl Field) {
+    pub(super) fn write(self, body: &impl Field) {
         respond(self.api, self.version, self.correlation, body, self.out);
     }
 }
@@ -42,6 +42,13 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             correlation,
             out,
         };
+        if let kafka::Cold::Group(request) = request {
+            let from = groups::From {
+                client: cold.client,
+                host: format!("/{}", self.shared.peer.ip()),
+            };
+            return groups::answer(engine, kafka, request, from, to).await;
+        }
         answer(engine, kafka, request, to).await;
     }
 }
@@ -63,6 +70,7 @@ async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: 
             to.write(&topics::create(engine, kafka, request).await);
         }
         kafka::Cold::DeleteTopics(request) => to.write(&topics::delete(engine, &request).await),
+        kafka::Cold::Group(_) => unreachable!("answered before"),
     }
 }
 

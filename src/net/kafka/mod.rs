@@ -10,6 +10,7 @@
 
 mod answer;
 mod cold;
+mod groups;
 mod take;
 mod topics;
 
@@ -74,6 +75,8 @@ pub(super) struct Cold {
     version: i16,
     /// `None`: of a version of ApiVersions that is not served.
     request: Option<kafka::Cold>,
+    /// What a client that joins a group calls itself.
+    client: String,
     /// What the request holds of memory besides its struct.
     pub(super) held_bytes: usize,
 }

@@ -36,7 +36,7 @@ fn take_frame<E: Engine>(shared: &Shared<E>, content: &[u8]) -> Result<(), Malfo
         Asked::Served(header, body) => (header, body),
         Asked::UnknownApiVersions { correlation } => {
             let api = api::find(api::key::API_VERSIONS).expect("it is in the table");
-            owe_cold(shared, (api, 0, correlation), None, 0);
+            owe_cold(shared, (api, 0, correlation), None, (0, String::new()));
             return Ok(());
         }
         Asked::Unserved { .. } => return Err(Malformed::Field("api or version")),
@@ -47,7 +47,11 @@ fn take_frame<E: Engine>(shared: &Shared<E>, content: &[u8]) -> Result<(), Malfo
         _ => {
             let (request, held) = kafka::Cold::decode(header.api, header.shape(), body)?;
             let asked = (header.api, header.version, header.correlation);
-            owe_cold(shared, asked, Some(request), held);
+            let client = match header.api.key {
+                api::key::JOIN_GROUP => header.client_id.unwrap_or_default().to_owned(),
+                _ => String::new(),
+            };
+            owe_cold(shared, asked, Some(request), (held, client));
             Ok(())
         }
     }
@@ -57,13 +61,14 @@ fn owe_cold<E: Engine>(
     shared: &Shared<E>,
     (api, version, correlation): (&'static kafka::Api, i16, i32),
     request: Option<kafka::Cold>,
-    held_bytes: usize,
+    (held_bytes, client): (usize, String),
 ) {
     let cold = Cold {
         api,
         version,
         request,
-        held_bytes,
+        held_bytes: held_bytes + client.len(),
+        client,
     };
     let owed = Owed::KafkaCold(Box::new(cold));
     shared.queue.owe(correlation as u32, owed);

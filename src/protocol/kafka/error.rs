@@ -1,6 +1,7 @@
 //! Kafka's error codes, and which of them stands for a refusal of the engine.
 
 use crate::base::BatchError;
+use crate::base::group::GroupError;
 use crate::engine::EngineError;
 
 #[allow(missing_docs, reason = "each is Kafka's error of that name")]
@@ -11,9 +12,17 @@ mod codes {
     pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
     pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
     pub const MESSAGE_TOO_LARGE: i16 = 10;
+    pub const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+    pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     pub const INVALID_TOPIC: i16 = 17;
     pub const NOT_ENOUGH_REPLICAS: i16 = 19;
     pub const INVALID_REQUIRED_ACKS: i16 = 21;
+    pub const ILLEGAL_GENERATION: i16 = 22;
+    pub const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+    pub const INVALID_GROUP_ID: i16 = 24;
+    pub const UNKNOWN_MEMBER_ID: i16 = 25;
+    pub const INVALID_SESSION_TIMEOUT: i16 = 26;
+    pub const REBALANCE_IN_PROGRESS: i16 = 27;
     pub const UNSUPPORTED_VERSION: i16 = 35;
     pub const TOPIC_ALREADY_EXISTS: i16 = 36;
     pub const INVALID_PARTITIONS: i16 = 37;
@@ -24,8 +33,13 @@ mod codes {
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
     pub const INVALID_PRODUCER_EPOCH: i16 = 47;
     pub const KAFKA_STORAGE_ERROR: i16 = 56;
+    pub const NON_EMPTY_GROUP: i16 = 68;
+    pub const GROUP_ID_NOT_FOUND: i16 = 69;
     pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
     pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+    pub const MEMBER_ID_REQUIRED: i16 = 79;
+    pub const GROUP_MAX_SIZE_REACHED: i16 = 81;
+    pub const FENCED_INSTANCE_ID: i16 = 82;
     pub const INVALID_RECORD: i16 = 87;
     pub const UNKNOWN_TOPIC_ID: i16 = 100;
 }
@@ -51,6 +65,32 @@ pub fn code(error: &EngineError) -> i16 {
         // Look for the leader again: by then the broker is back.
         EngineError::Stopping => NOT_LEADER_OR_FOLLOWER,
     }
+}
+
+/// The code for a refusal of a group's coordinator.
+pub fn group_code(error: &GroupError) -> i16 {
+    match error {
+        GroupError::InvalidName => INVALID_GROUP_ID,
+        GroupError::InvalidSession => INVALID_SESSION_TIMEOUT,
+        GroupError::InconsistentProtocol => INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::MemberIdRequired(_) => MEMBER_ID_REQUIRED,
+        GroupError::UnknownMember => UNKNOWN_MEMBER_ID,
+        GroupError::FencedInstance => FENCED_INSTANCE_ID,
+        GroupError::IllegalGeneration => ILLEGAL_GENERATION,
+        GroupError::Rebalancing => REBALANCE_IN_PROGRESS,
+        GroupError::Full => GROUP_MAX_SIZE_REACHED,
+        GroupError::TooLarge => MESSAGE_TOO_LARGE,
+        GroupError::MetadataTooLarge => OFFSET_METADATA_TOO_LARGE,
+        GroupError::NotFound => GROUP_ID_NOT_FOUND,
+        GroupError::NotEmpty => NON_EMPTY_GROUP,
+        // Clients look for the coordinator again, and try again.
+        GroupError::NotStored(_) => COORDINATOR_NOT_AVAILABLE,
+    }
+}
+
+/// The same for an outcome.
+pub fn group_result(result: &Result<(), GroupError>) -> i16 {
+    result.as_ref().err().map_or(NONE, group_code)
 }
 
 fn batch_code(error: &BatchError) -> i16 {

@@ -25,21 +25,33 @@
 pub mod api;
 pub mod api_versions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_topics;
+pub mod describe_groups;
 mod echo;
 pub mod error;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod frame;
+pub mod group;
+pub mod heartbeat;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
 pub mod produce;
+pub mod sync_group;
 pub mod wire;
 
 pub use api::Api;
 pub use echo::{Echo, Topic};
 pub use fetch::Fetch;
 pub use frame::{Asked, Header, Split, split};
+pub use group::Group;
 pub use metadata::Cluster;
 pub use produce::Produce;
 pub use wire::Malformed;
@@ -61,6 +73,7 @@ pub enum Cold {
     InitProducerId(init_producer_id::InitProducerIdRequest),
     CreateTopics(create_topics::CreateTopicsRequest),
     DeleteTopics(delete_topics::DeleteTopicsRequest),
+    Group(Group),
 }
 
 impl Cold {
@@ -77,7 +90,7 @@ impl Cold {
             key::INIT_PRODUCER_ID => read(reader_of, shape, Self::InitProducerId)?,
             key::CREATE_TOPICS => read(reader_of, shape, Self::CreateTopics)?,
             key::DELETE_TOPICS => read(reader_of, shape, Self::DeleteTopics)?,
-            _ => return Err(Malformed::Field("api")),
+            _ => Group::decode(api.key, reader_of, shape).map(Self::Group)?,
         };
         Ok((request, reader.memory_bytes()))
     }

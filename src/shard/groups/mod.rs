@@ -72,7 +72,7 @@ pub(super) async fn ask<I: Io>(
         core.post.ask(to, Request::Group(Box::new(request)))
     };
     match pending.await {
-        Reply::Group(reply) => Ok(reply),
+        Reply::Group(reply) => reply,
         Reply::Stopping => Err(EngineError::Stopping),
         other => panic!("a group request was answered with {}", other.kind()),
     }
@@ -98,6 +98,10 @@ pub(super) fn list_here<I: Io>(core: &Core<I>) -> Vec<GroupListing> {
 
 /// Takes a request for a group of this core. Its answer goes to whoever holds the ticket.
 pub(super) fn take<I: Io>(core: &Rc<Core<I>>, ticket: Ticket, request: GroupRequest) {
+    // Without its offsets a group would begin anew: it is refused instead.
+    if let Some(damage) = store::damage(core, slot_of(request.group())) {
+        return give(core, ticket, Err(EngineError::Damaged(damage)));
+    }
     let now = moment(&core.io);
     act(core, |coordinator, effects| {
         coordinator.handle(&now, ticket, request, effects);
@@ -145,7 +149,7 @@ fn act<I: Io>(core: &Rc<Core<I>>, step: impl FnOnce(&mut Coordinator, &mut Vec<E
     };
     for effect in effects {
         match effect {
-            Effect::Reply(ticket, reply) => give(core, ticket, reply),
+            Effect::Reply(ticket, reply) => give(core, ticket, Ok(reply)),
             Effect::Store { id, records } => store::enqueue(core, id, records),
         }
     }
@@ -154,7 +158,7 @@ fn act<I: Io>(core: &Rc<Core<I>>, step: impl FnOnce(&mut Coordinator, &mut Vec<E
     }
 }
 
-fn give<I: Io>(core: &Core<I>, ticket: Ticket, reply: GroupReply) {
+fn give<I: Io>(core: &Core<I>, ticket: Ticket, reply: Result<GroupReply, EngineError>) {
     let (to, id) = holder(ticket);
     if to == core.here() {
         core.post.settle(id, Reply::Group(reply));

@@ -72,6 +72,15 @@ impl<I: Io> Slot<I> {
     }
 }
 
+/// Why the groups of a slot cannot be served, if so.
+pub(super) fn damage<I: Io>(core: &Core<I>, slot: PartitionNo) -> Option<String> {
+    let slots = core.groups.slots.borrow();
+    match &*slots.get(&slot)?.place.borrow() {
+        Place::Damaged(reason) => Some(reason.clone()),
+        Place::Absent | Place::Open(..) => None,
+    }
+}
+
 /// How the partitions of offsets are cut: they are short, and go as a whole.
 pub(super) fn segment_settings() -> SegmentSettings {
     SegmentSettings {
