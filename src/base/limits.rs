@@ -116,9 +116,14 @@ pub const RECEIVE_BUFFER_BYTES_MIN: usize = 16 << 10;
 pub const RECEIVE_BUFFER_BYTES_MAX: usize =
     FRAME_BYTES_MAX.next_multiple_of(RECEIVE_BUFFER_BYTES_MIN);
 
-/// What the receive buffers of one core may have grown by in all, in bytes.
-pub const RECEIVE_BYTES_MAX: usize = 256 << 20;
-const _: () = assert!(RECEIVE_BYTES_MAX >= RECEIVE_BUFFER_BYTES_MAX);
+/// What of [`RECEIVE_BYTES_MAX`] is for one buffer at a time: the largest frame fits, so that there is always a connection
+/// that can go on.
+pub const RECEIVE_RESERVE_BYTES: usize = RECEIVE_BUFFER_BYTES_MAX;
+
+/// What the receive buffers of one core may have grown by in all, in bytes: whoever announces 16 MiB and stops in the
+/// middle, on however many connections, takes no more than this.
+pub const RECEIVE_BYTES_MAX: usize = 48 << 20;
+const _: () = assert!(RECEIVE_BYTES_MAX - RECEIVE_RESERVE_BYTES >= 24 << 20);
 
 /// What receive buffers that no connection uses may keep of memory on one core, in bytes: enough for the connections
 /// that are busy at a time, and little beside what they may use.

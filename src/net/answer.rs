@@ -7,6 +7,7 @@ use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
 use crate::net::queue::{Owed, Rare};
 use crate::net::send::Sender;
+use crate::net::{TURN, TURN_STEPS};
 use futures_lite::future::or;
 use std::io::Result;
 use std::rc::Rc;
@@ -61,7 +62,14 @@ pub(super) struct Answering<'a, I: Io, E: Engine> {
 
 impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     async fn run(mut self) -> Result<()> {
+        let (mut turn_began, mut steps) = (self.sender.io.now(), 0);
         loop {
+            // One who asks without pause has always something ready.
+            steps += 1;
+            if steps % TURN_STEPS == 0 && self.sender.io.now().since(turn_began) >= TURN {
+                self.sender.io.yield_now().await;
+                turn_began = self.sender.io.now();
+            }
             let (shared, engine) = (self.shared, &self.shared.engine);
             let is_ready = shared.queue.is_ready(|ticket| engine.is_settled(ticket));
             if !self.out.is_empty() && (!is_ready || self.out.len() >= SEND_BYTES) {

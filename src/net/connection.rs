@@ -14,11 +14,12 @@ use crate::base::{CoreId, NodeId, Stage};
 use crate::engine::Engine;
 use crate::io::{Io, Monotonic, Reader};
 use crate::net::life::{Life, Place};
+use crate::net::patience::Patience;
 use crate::net::pool::Pool;
 use crate::net::queue::Queue;
 use crate::net::receive::Receive;
 use crate::net::stats::Counters;
-use crate::net::{kafka, native};
+use crate::net::{TURN, TURN_STEPS, kafka, native};
 use crate::protocol::native::Greeting;
 use futures_lite::future::or;
 use std::future::poll_fn;
@@ -27,13 +28,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a peer may take to say hello.
-const HELLO_WAIT: Duration = Duration::from_secs(10);
-/// How long it may take to finish a frame that it began …
-const FRAME_WAIT: Duration = Duration::from_secs(30);
-/// … and so many bytes buy it another second, up to that again: a slow line is no fault, a trickle is.
-const FRAME_BYTES_PER_SECOND_MIN: u32 = 64 << 10;
-/// How long it may send nothing at all. Whoever waits for records asks again every minute at the latest.
+/// How long a peer may send nothing at all. Whoever waits for records asks again every minute at the latest.
 const IDLE_WAIT: Duration = Duration::from_secs(600);
 
 /// What the two halves share.
@@ -88,10 +83,11 @@ pub(super) async fn read<I: Io, E: Engine>(io: I, reader: I::Reader, shared: Rc<
         reader,
         buffer: Receive::new(Rc::clone(&shared.pool)),
         greeting: Greeting::new(),
-        patience: HELLO_WAIT,
+        patience: Patience::for_hello(),
         is_greeted: false,
         received_at: None,
         partial_since: None,
+        turn_began: Monotonic::default(),
         shared,
     };
     while reading.receive().await && reading.take_frames().await == Next::Read {}
@@ -105,12 +101,13 @@ struct Reading<I: Io, E: Engine> {
     buffer: Receive,
     greeting: Greeting,
     is_greeted: bool,
-    /// How much longer the peer may take for its hello, or for the frame that it is in the middle of.
-    patience: Duration,
+    patience: Patience,
     /// When the bytes that are being taken came; later by what the taking had to wait.
     received_at: Option<Monotonic>,
     /// When the first bytes of the frame that is not whole came.
     partial_since: Option<Monotonic>,
+    /// Since when others have not run.
+    turn_began: Monotonic,
     shared: Rc<Shared<E>>,
 }
 
@@ -125,24 +122,35 @@ impl<I: Io, E: Engine> Reading<I, E> {
         if self.wait_for_room().await {
             began = self.io.now();
         }
+        began = self.end_turn(began).await;
         let shared = &self.shared;
         if shared.life().is_closing() {
             return false;
         }
         let owes = !self.is_greeted || !self.buffer.pending().is_empty();
-        let wait = if owes { self.patience } else { IDLE_WAIT };
+        let wait = if owes {
+            self.patience.usual()
+        } else {
+            IDLE_WAIT
+        };
         // The clock of the peer runs only while we read: that the log has no room is not its fault.
         shared.life().read_by(Some(began.plus(wait)));
+        let pressed_by = began.plus(self.patience.pressed());
+        let is_held = owes && self.buffer.is_grown();
+        shared.life().pressed_by(is_held.then_some(pressed_by));
         let (reader, buffer) = (&mut self.reader, &mut self.buffer);
+        let mut waited = false;
         let read = poll_fn(|context| {
             let polled = reader.poll_read(context, buffer.space());
             if polled.is_pending() {
+                waited = true;
                 buffer.rest();
             }
             polled
         });
         let read = read.await;
         shared.life().read_by(None);
+        shared.life().pressed_by(None);
         let Ok(bytes @ 1..) = read else {
             return false;
         };
@@ -150,14 +158,27 @@ impl<I: Io, E: Engine> Reading<I, E> {
         shared.counters.received(bytes);
         let now = self.io.now();
         self.received_at = Some(now);
+        if waited {
+            self.turn_began = now;
+        }
         if owes {
-            self.patience = self.patience.saturating_sub(now.since(began));
+            self.patience.spend(now.since(began));
         }
         if self.is_greeted {
-            let bought = Duration::from_secs(1) * bytes as u32 / FRAME_BYTES_PER_SECOND_MIN;
-            self.patience = (self.patience + bought).min(FRAME_WAIT);
+            self.patience.earn(bytes);
         }
         true
+    }
+
+    /// Lets others run if that is due `now`. A peer that sends without pause is always ready to be read. Returns the
+    /// time afterwards.
+    async fn end_turn(&mut self, now: Monotonic) -> Monotonic {
+        if now.since(self.turn_began) < TURN {
+            return now;
+        }
+        self.io.yield_now().await;
+        self.turn_began = self.io.now();
+        self.turn_began
     }
 
     /// Waits until the log and the buffer have room, or the connection is to close. Whether that took any time.
@@ -191,8 +212,16 @@ impl<I: Io, E: Engine> Reading<I, E> {
     }
 
     async fn take_whole_frames(&mut self) -> Next {
-        let shared = &self.shared;
+        let mut steps = 0;
         loop {
+            steps += 1;
+            if steps % TURN_STEPS == 0 {
+                let began = self.io.now();
+                let waited = self.end_turn(began).await.since(began);
+                // What others did is no decoding.
+                self.received_at = self.received_at.map(|at| at.plus(waited));
+            }
+            let shared = &self.shared;
             if shared.queue.is_full() {
                 let began = self.io.now();
                 or(shared.queue.room(), shared.life().closing()).await;
@@ -218,7 +247,7 @@ impl<I: Io, E: Engine> Reading<I, E> {
             }
             self.buffer.take(total);
             self.is_greeted = true;
-            self.patience = FRAME_WAIT;
+            self.patience = Patience::for_frame();
         }
     }
 }

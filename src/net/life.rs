@@ -5,6 +5,7 @@
 //! it does and shuts the socket down, which ends the read.
 
 use crate::io::{Io, Monotonic, Signal};
+use crate::net::pool::Pool;
 use crate::net::stats::Counters;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     /// By when the peer must have sent what it owes: its hello, or the rest of a frame.
     read_by: Cell<Option<Monotonic>>,
+    /// The same if others wait for the memory that it holds.
+    pressed_by: Cell<Option<Monotonic>>,
     /// By when the peer must have taken what is being sent.
     write_by: Cell<Option<Monotonic>>,
     /// No new request is taken; what was taken is answered.
@@ -31,6 +34,10 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn read_by(&self, deadline: Option<Monotonic>) {
         self.read_by.set(deadline);
+    }
+
+    pub(super) fn pressed_by(&self, deadline: Option<Monotonic>) {
+        self.pressed_by.set(deadline);
     }
 
     pub(super) fn write_by(&self, deadline: Option<Monotonic>) {
@@ -73,9 +80,11 @@ impl Life {
         }
     }
 
-    fn is_overdue(&self, now: Monotonic) -> bool {
+    fn is_overdue(&self, now: Monotonic, is_short: bool) -> bool {
         let overdue = |deadline: Option<Monotonic>| deadline.is_some_and(|by| by < now);
-        overdue(self.read_by.get()) || overdue(self.write_by.get())
+        overdue(self.read_by.get())
+            || overdue(self.write_by.get())
+            || (is_short && overdue(self.pressed_by.get()))
     }
 }
 
@@ -148,12 +157,17 @@ impl Drop for Place {
 }
 
 /// Dooms what is overdue, every second, for as long as the core runs.
-pub(super) async fn watch<I: Io>(io: I, connections: Rc<Connections>, counters: Rc<Counters>) {
+pub(super) async fn watch<I: Io>(
+    io: I,
+    connections: Rc<Connections>,
+    counters: Rc<Counters>,
+    pool: Rc<Pool>,
+) {
     loop {
         io.sleep(TICK).await;
-        let now = io.now();
+        let (now, is_short) = (io.now(), pool.budget().is_short());
         connections.for_each(|life| {
-            if life.is_overdue(now) && !life.doomed.get() {
+            if life.is_overdue(now, is_short) && !life.doomed.get() {
                 counters.overdue();
                 life.doom();
             }
@@ -169,12 +183,16 @@ mod tests {
     #[test]
     fn overdue_means_past_either_deadline() {
         let life = Life::default();
-        assert!(!life.is_overdue(Monotonic(u64::MAX)));
+        let overdue = |at, is_short| life.is_overdue(Monotonic(at), is_short);
+        assert!(!overdue(u64::MAX, true));
         life.read_by(Some(Monotonic(10)));
-        assert!(!life.is_overdue(Monotonic(10)) && life.is_overdue(Monotonic(11)));
+        assert!(!overdue(10, false) && overdue(11, false));
         life.read_by(None);
         life.write_by(Some(Monotonic(20)));
-        assert!(life.is_overdue(Monotonic(21)));
+        assert!(overdue(21, false));
+        life.write_by(None);
+        life.pressed_by(Some(Monotonic(30)));
+        assert!(!overdue(31, false) && overdue(31, true));
     }
 
     #[test]

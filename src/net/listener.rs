@@ -85,6 +85,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Net<I, E> {
             io.clone(),
             Rc::clone(connections),
             Rc::clone(counters),
+            Rc::clone(&inner.pool),
         ));
         Self {
             inner: Rc::new(inner),
@@ -144,7 +145,11 @@ async fn accept<I: Io, E: Engine<Source = I::Source>>(
             None
         };
         match or(accepted, stopped).await {
-            Some(Ok((reader, writer, peer))) => begin(&inner, (reader, writer, peer), &wire),
+            Some(Ok((reader, writer, peer))) => {
+                begin(&inner, (reader, writer, peer), &wire);
+                // Under a flood of connections there is always a next one.
+                inner.io.yield_now().await;
+            }
             Some(Err(_)) => {
                 inner.counters.accept_error();
                 inner.io.sleep(ACCEPT_REST).await;

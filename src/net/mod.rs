@@ -18,6 +18,7 @@
 //! - A connection that waits holds no buffer: those for receives and replies are lent by the core's pool.
 //! - Memory is bounded: per connection by the largest frame and the queue's limit, per core by the budget of receive
 //!   buffers and by `Engine::room`, both awaited before a socket is read.
+//! - No connection keeps the core to itself: reading and answering let others run after a turn (`TURN`).
 //! - A connection that breaks the protocol is refused where that can be said, and closed; no other notices.
 //! - After warm-up, a produce and its answer allocate nothing, nor does a fetch that is served from memory.
 
@@ -28,6 +29,7 @@ mod kafka;
 mod life;
 mod listener;
 mod native;
+mod patience;
 mod pool;
 mod queue;
 mod receive;
@@ -37,3 +39,10 @@ mod stats;
 pub use kafka::Kafka;
 pub use listener::{Net, Options};
 pub use stats::Stats;
+
+use std::time::Duration;
+
+/// How long one half of a connection works before it lets others run: what everybody else waits for each that floods.
+const TURN: Duration = Duration::from_micros(500);
+/// Frames and answers are so cheap that the clock is looked at once for so many.
+const TURN_STEPS: u32 = 16;

@@ -4,7 +4,7 @@
 //! The one given back last is lent first: it is the one that the CPU's cache still knows.
 
 use crate::base::limits::{
-    RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, RECEIVE_BYTES_MAX, RECEIVE_SPARE_BYTES_MAX,
+    RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, RECEIVE_SPARE_BYTES_MAX,
 };
 use crate::net::budget::Budget;
 use crate::protocol::native::ReplyWriter;
@@ -38,16 +38,16 @@ const fn size_index(bytes: usize) -> usize {
 
 impl Pool {
     pub(super) fn new() -> Self {
-        Self::with_budget(RECEIVE_BYTES_MAX)
+        Self::with_budget(Budget::default())
     }
 
-    pub(super) fn with_budget(bytes_max: usize) -> Self {
+    pub(super) fn with_budget(budget: Budget) -> Self {
         Self {
             receive: [const { RefCell::new(Vec::new()) }; SIZES],
             spare_bytes: Cell::new(0),
             replies: RefCell::default(),
             writer: RefCell::new(ReplyWriter::new()),
-            budget: Budget::new(bytes_max),
+            budget,
         }
     }
 

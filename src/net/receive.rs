@@ -7,9 +7,10 @@
 //! It grows by doubling and only when it is full, never to what a length field claims: a peer that announces 16 MiB
 //! and sends nothing costs the smallest buffer. It shrinks back when the receives have been small for a while. While
 //! nothing is in it and nothing comes, it is back in the core's pool, and the connection remembers its size. What it has
-//! grown by is taken from a budget that all connections of the core share.
+//! grown by is granted by a budget that all connections of the core share.
 
 use crate::base::limits::{RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN};
+use crate::net::budget::Grant;
 use crate::net::pool::Pool;
 use std::rc::Rc;
 
@@ -24,6 +25,7 @@ pub(super) struct Receive {
     taken: usize,
     filled: usize,
     small_receives: u32,
+    grant: Grant,
     pool: Rc<Pool>,
 }
 
@@ -35,6 +37,7 @@ impl Receive {
             taken: 0,
             filled: 0,
             small_receives: 0,
+            grant: Grant::default(),
             pool,
         }
     }
@@ -42,6 +45,11 @@ impl Receive {
     /// What was received and not yet taken.
     pub(super) fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..self.filled]
+    }
+
+    /// Whether it holds more memory than the smallest buffer.
+    pub(super) fn is_grown(&self) -> bool {
+        self.bytes.len() > RECEIVE_BUFFER_BYTES_MIN
     }
 
     /// Gives up the first `bytes` of what is pending.
@@ -97,7 +105,9 @@ impl Receive {
         // before this is called.
         assert!(bytes < RECEIVE_BUFFER_BYTES_MAX);
         let grown = (bytes * 2).min(RECEIVE_BUFFER_BYTES_MAX);
-        self.pool.budget().take(grown - bytes).await;
+        let budget = self.pool.budget();
+        let granted = grown - RECEIVE_BUFFER_BYTES_MIN;
+        budget.grow(&mut self.grant, granted).await;
         let mut larger = self.pool.lend(grown);
         larger[..self.filled].copy_from_slice(&self.bytes[..self.filled]);
         self.pool
@@ -118,7 +128,7 @@ impl Receive {
     /// Takes a buffer out of the pool: of the size that it last had, or of the smallest if the budget has no more.
     fn borrow(&mut self) {
         let grown = self.size - RECEIVE_BUFFER_BYTES_MIN;
-        if !self.pool.budget().try_take(grown) {
+        if !self.pool.budget().try_grow(&mut self.grant, grown) {
             self.size = RECEIVE_BUFFER_BYTES_MIN;
         }
         self.bytes = self.pool.lend(self.size);
@@ -126,8 +136,7 @@ impl Receive {
 
     fn give_back(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        let grown = bytes.len() - RECEIVE_BUFFER_BYTES_MIN;
-        self.pool.budget().give_back(grown);
+        self.pool.budget().give_back(&mut self.grant);
         self.pool.give_back(bytes);
     }
 }
@@ -143,6 +152,7 @@ impl Drop for Receive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::budget::Budget;
     use futures_lite::future::{block_on, poll_once};
 
     fn receive(buffer: &mut Receive, bytes: &[u8]) {
@@ -152,7 +162,7 @@ mod tests {
 
     #[test]
     fn pending_bytes_stay_in_order_while_it_grows() {
-        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let pool = Rc::new(Pool::new());
         let mut buffer = Receive::new(Rc::clone(&pool));
         let mut expected = Vec::new();
         let mut next = 0u8;
@@ -179,7 +189,7 @@ mod tests {
 
     #[test]
     fn small_receives_shrink_it_back() {
-        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let pool = Rc::new(Pool::new());
         let mut buffer = Receive::new(Rc::clone(&pool));
         receive(&mut buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
         block_on(buffer.make_room());
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_holds_nothing_and_gets_its_size_again() {
-        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MAX));
+        let pool = Rc::new(Pool::new());
         let mut buffer = Receive::new(Rc::clone(&pool));
         receive(&mut buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
         buffer.take(RECEIVE_BUFFER_BYTES_MIN - 1);
@@ -212,22 +222,34 @@ mod tests {
         assert!(buffer.pending().is_empty());
         assert_eq!(buffer.space().len(), 2 * RECEIVE_BUFFER_BYTES_MIN);
         buffer.rest();
-        assert!(pool.budget().try_take(RECEIVE_BUFFER_BYTES_MAX));
+        let mut others = Vec::new();
+        while others.last().is_none_or(|(_, granted)| *granted) {
+            let mut grant = Grant::default();
+            let granted = pool.budget().try_grow(&mut grant, RECEIVE_BUFFER_BYTES_MIN);
+            others.push((grant, granted));
+        }
         assert_eq!(buffer.space().len(), RECEIVE_BUFFER_BYTES_MIN);
     }
 
     #[test]
     fn growing_waits_for_the_budget() {
-        let pool = Rc::new(Pool::with_budget(RECEIVE_BUFFER_BYTES_MIN));
-        let mut first = Receive::new(Rc::clone(&pool));
-        let mut second = Receive::new(Rc::clone(&pool));
-        for buffer in [&mut first, &mut second] {
-            receive(buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
+        let pool = Rc::new(Pool::with_budget(Budget::new(4 * RECEIVE_BUFFER_BYTES_MIN)));
+        let receives = || {
+            let mut buffer = Receive::new(Rc::clone(&pool));
+            receive(&mut buffer, &[7; RECEIVE_BUFFER_BYTES_MIN]);
+            buffer
+        };
+        // Four share, the fifth has the reserve.
+        let mut grown: Vec<_> = (0..5).map(|_| receives()).collect();
+        for buffer in &mut grown {
+            block_on(buffer.make_room());
+            assert!(buffer.is_grown());
         }
-        block_on(first.make_room());
-        let mut waiting = Box::pin(second.make_room());
+        let mut last = receives();
+        let mut waiting = Box::pin(last.make_room());
         assert!(block_on(poll_once(&mut waiting)).is_none());
-        drop(first);
+        assert!(pool.budget().is_short());
+        grown.pop();
         assert!(block_on(poll_once(&mut waiting)).is_some());
     }
 }
