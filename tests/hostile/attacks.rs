@@ -20,6 +20,20 @@ const CONNECTIONS: usize = 200;
 /// What one connection sends at most without reading an answer.
 const UNREAD_BYTES_MAX: usize = 96 << 20;
 
+/// HTTP, HTTP/2, SSH, AMQP, TLS, Kafka (ApiVersions), the PROXY protocol in both versions, SMTP, Redis.
+pub(crate) const GREETINGS: [&[u8]; 10] = [
+    b"GET / HTTP/1.1\r\nHost: millrace\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.6\r\n",
+    b"AMQP\x00\x00\x09\x01",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\x00\x00\x00\x1a\x00\x12\x00\x04\x00\x00\x00\x01\x00\x04test",
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\0\x01\0\x02",
+    b"EHLO millrace\r\n",
+    b"*1\r\n$4\r\nPING\r\n",
+];
+
 /// The conversation ends at every byte.
 pub(crate) fn cut(address: SocketAddr, talk: &Conversation) {
     let all = talk.all();
@@ -141,15 +155,7 @@ pub(crate) fn lengths(address: SocketAddr, talk: &Conversation) {
 
 /// Other protocols, and noise. They are closed as soon as they can be told, without waiting for more.
 pub(crate) fn strangers(address: SocketAddr) {
-    let greetings: [&[u8]; 6] = [
-        b"GET / HTTP/1.1\r\nHost: millrace\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.6\r\n",
-        b"AMQP\x00\x00\x09\x01",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"\x00\x00\x00\x1a\x00\x12\x00\x04\x00\x00\x00\x01\x00\x04test",
-    ];
-    for greeting in greetings {
+    for greeting in GREETINGS {
         let end = send(address, greeting);
         assert!(
             matches!(end, End::Closed(0) | End::Reset),

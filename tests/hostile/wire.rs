@@ -177,6 +177,13 @@ pub(crate) fn check_copies(client: &mut Client, topic: &str, value: &[u8]) {
     println!("{topic}: {count} records");
 }
 
+/// A topic can be read from its beginning to its end, and holds something.
+pub(crate) fn check_all_readable(client: &mut Client, topic: &str) {
+    let mut count = 0;
+    read(client, topic, |_| count += 1);
+    assert!(count > 0, "{topic} is empty");
+}
+
 /// Every batch of a topic has a right checksum, and none hides what comes behind it. The broker does not look into
 /// records, so a batch that was sealed over a malformed one is stored: its reader is told, and goes on. Nor does it
 /// look at the offset that a record states inside its batch.
