@@ -7,6 +7,7 @@ use crate::base::limits::{
     RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, RECEIVE_SPARE_BYTES_MAX,
 };
 use crate::net::budget::Budget;
+use crate::net::kafka::Hot;
 use crate::protocol::native::ReplyWriter;
 use std::cell::{Cell, RefCell, RefMut};
 
@@ -15,6 +16,9 @@ const SIZES: usize = size_index(RECEIVE_BUFFER_BYTES_MAX) + 1;
 /// Buffers of encoded replies that are kept, and the largest that is: most replies are small, metadata is not.
 const SPARE_REPLIES_MAX: usize = 64;
 const SPARE_REPLY_BYTES_MAX: usize = 128 << 10;
+/// Requests of Kafka clients that are kept, and the largest that is.
+const SPARE_HOTS_MAX: usize = 256;
+const SPARE_HOT_BYTES_MAX: usize = 16 << 10;
 /// What a buffer of replies begins with.
 const REPLY_BYTES: usize = 4 << 10;
 
@@ -25,6 +29,8 @@ pub(super) struct Pool {
     spare_bytes: Cell<usize>,
     replies: RefCell<Vec<Vec<u8>>>,
     writer: RefCell<ReplyWriter>,
+    /// Answered requests of Kafka clients, to be filled again.
+    hots: RefCell<Vec<Hot>>,
     /// What lent receive buffers are larger than the smallest.
     budget: Budget,
 }
@@ -46,6 +52,7 @@ impl Pool {
             receive: [const { RefCell::new(Vec::new()) }; SIZES],
             spare_bytes: Cell::new(0),
             replies: RefCell::default(),
+            hots: RefCell::default(),
             writer: RefCell::new(ReplyWriter::new()),
             budget,
         }
@@ -88,6 +95,20 @@ impl Pool {
         if replies.len() < SPARE_REPLIES_MAX && buffer.capacity() <= SPARE_REPLY_BYTES_MAX {
             buffer.clear();
             replies.push(buffer);
+        }
+    }
+
+    /// What holds a produce or a fetch of a Kafka client.
+    pub(super) fn lend_hot(&self) -> Hot {
+        self.hots.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes one back that was answered.
+    pub(super) fn give_back_hot(&self, mut hot: Hot) {
+        let mut hots = self.hots.borrow_mut();
+        if hots.len() < SPARE_HOTS_MAX && hot.held_bytes() <= SPARE_HOT_BYTES_MAX {
+            hot.clear();
+            hots.push(hot);
         }
     }
 

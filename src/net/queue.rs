@@ -95,7 +95,6 @@ pub(super) struct Queue<T> {
     held_bytes: Cell<usize>,
     tickets: RefCell<VecDeque<T>>,
     spares: RefCell<Vec<FetchRequest>>,
-    spare_hots: RefCell<Vec<Hot>>,
     /// Nothing will be added.
     ended: Cell<bool>,
     /// Notified when something was added, or never will be.
@@ -111,7 +110,6 @@ impl<T> Queue<T> {
             held_bytes: Cell::new(0),
             tickets: RefCell::new(VecDeque::new()),
             spares: RefCell::default(),
-            spare_hots: RefCell::default(),
             ended: Cell::new(false),
             added: Signal::new(),
             eased: Signal::new(),
@@ -222,20 +220,6 @@ impl<T> Queue<T> {
         if spares.len() < SPARES_MAX {
             request.partitions.clear();
             spares.push(request);
-        }
-    }
-
-    /// What holds a produce or a fetch of a Kafka client.
-    pub(super) fn spare_hot(&self) -> Hot {
-        self.spare_hots.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Keeps one that was answered.
-    pub(super) fn keep_hot(&self, mut hot: Hot) {
-        let mut spares = self.spare_hots.borrow_mut();
-        if spares.len() < SPARES_MAX {
-            hot.clear();
-            spares.push(hot);
         }
     }
 }

@@ -24,7 +24,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             // Nobody waits for an answer. The end of the connection is what tells a client to look again.
             return Err(Error::other("a produce without acks was refused"));
         }
-        self.shared.queue.keep_hot(hot);
+        self.shared.pool.give_back_hot(hot);
         Ok(())
     }
 
@@ -39,7 +39,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         let (out, cuts) = (&mut self.out, &mut self.cuts);
         let body = fetch::answer(hot.version, head, &hot.lists.echo, &self.fetched, out, cuts);
         self.send_fetched(body).await?;
-        self.shared.queue.keep_hot(hot);
+        self.shared.pool.give_back_hot(hot);
         Ok(())
     }
 }

@@ -93,7 +93,7 @@ fn take_produce<E: Engine>(
     body: &[u8],
 ) -> Result<(), Malformed> {
     let request = Produce::parse(body, header.shape())?;
-    let mut hot = shared.queue.spare_hot();
+    let mut hot = shared.pool.lend_hot();
     hot.is_fetch = false;
     hot.version = header.version;
     hot.is_silent = request.is_silent();
@@ -140,7 +140,7 @@ fn take_fetch<E: Engine>(
     body: &[u8],
 ) -> Result<(), Malformed> {
     let request = Fetch::parse(body, header.shape())?;
-    let mut hot = shared.queue.spare_hot();
+    let mut hot = shared.pool.lend_hot();
     hot.is_fetch = true;
     hot.version = header.version;
     hot.error_code = request.error_code();
