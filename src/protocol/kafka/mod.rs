@@ -45,6 +45,8 @@ pub mod offset_commit;
 pub mod offset_fetch;
 pub mod produce;
 pub mod sync_group;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use api::Api;
