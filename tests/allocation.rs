@@ -16,6 +16,9 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test may panic; the line says where")]
 
+#[path = "kafka/wire.rs"]
+mod wire;
+
 use millrace::base::record::BatchBuilder;
 use millrace::base::{AckLevel, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs};
 use millrace::client::blocking::{Client, ClientOptions};
@@ -24,7 +27,9 @@ use millrace::engine::CoreAddress;
 use millrace::io::uring::{self, Uring, UringMailbox, UringSource};
 use millrace::io::{Io, Listener};
 use millrace::log;
-use millrace::net::{self, Net};
+use millrace::net::{self, Kafka, Net};
+use millrace::protocol::kafka::Cluster;
+use millrace::protocol::kafka::api::key;
 use millrace::protocol::native::{FetchPartition, FetchRequest, NewTopic, Reply, TopicSettings};
 use millrace::shard::{self, Message, Shard};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -37,6 +42,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use wire::request;
 
 const WARM_UP: u64 = 384;
 const MEASURED: u64 = 960;
@@ -113,7 +119,7 @@ async fn serve(
     io: Uring,
     mailbox: UringMailbox<Message<UringSource>>,
     data: PathBuf,
-    ready: Sender<SocketAddr>,
+    ready: Sender<(SocketAddr, SocketAddr)>,
     stop: Arc<AtomicBool>,
 ) {
     let recovered = log::recover(&io, &data).await.unwrap();
@@ -134,7 +140,10 @@ async fn serve(
     let (shard, _) = started.unwrap();
     let net = Net::new(io.clone(), shard.clone(), net::Options::new(NodeId(1)));
     net.serve(listener);
-    ready.send(address).unwrap();
+    let listener = io.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let kafka_address = listener.local_addr();
+    net.serve_kafka(listener, kafka());
+    ready.send((address, kafka_address)).unwrap();
     COUNTED.set(true);
     while !stop.load(Ordering::Relaxed) {
         io.sleep(Duration::from_millis(20)).await;
@@ -330,7 +339,57 @@ fn cost(address: SocketAddr, records: u64, value_bytes: usize) -> Cost {
     }
 }
 
-fn serve_while(data: &Path, act: impl FnOnce(SocketAddr)) {
+/// What a core serves Kafka clients with.
+fn kafka() -> Kafka {
+    Kafka {
+        cluster: Cluster::default(),
+        auto_create: true,
+        partitions: 1,
+        settings: TopicSettings {
+            ack: AckLevel::Written,
+            segment_bytes: 1 << 30,
+            segment_ms: 86_400_000,
+        },
+    }
+}
+
+/// The same for a Kafka client, with so many requests in flight: a produce, and a fetch from memory.
+fn kafka_cost(address: SocketAddr, records: u64, value_bytes: usize) -> (f64, f64) {
+    let name = format!("kafka-{records}-of-{value_bytes}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut exchange = |requests: &[u8], count: u64| {
+        stream.write_all(requests).unwrap();
+        for _ in 0..count {
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut answer = vec![0; i32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut answer).unwrap();
+        }
+    };
+    let mut metadata = 1i32.to_be_bytes().to_vec();
+    metadata.extend((name.len() as i16).to_be_bytes());
+    metadata.extend(name.as_bytes());
+    metadata.push(1);
+    exchange(&request(key::METADATA, 4, 0, &metadata), 1);
+    let batch = batch(records, value_bytes);
+    let produce = request(key::PRODUCE, 7, 1, &wire::produce(&name, 1, &[(0, &batch)]));
+    let last = (WARM_UP + MEASURED - 1) * records;
+    let fetch = request(
+        key::FETCH,
+        11,
+        2,
+        &wire::fetch(11, &name, last as i64, 5_000),
+    );
+    let mut cost = |what: &str, one: &[u8]| {
+        let all = one.repeat(IN_FLIGHT as usize);
+        measure(what, IN_FLIGHT, |_, count| exchange(&all, count))
+    };
+    let produced = cost(&format!("produce {name}"), &produce);
+    (produced, cost(&format!("fetch {name}"), &fetch))
+}
+
+fn serve_while(data: &Path, act: impl FnOnce(SocketAddr, SocketAddr)) {
     let (ready, at) = channel();
     let stop = Arc::new(AtomicBool::new(false));
     let (data, stopped) = (data.to_path_buf(), Arc::clone(&stop));
@@ -345,7 +404,8 @@ fn serve_while(data: &Path, act: impl FnOnce(SocketAddr)) {
             )
         })
     });
-    act(at.recv().unwrap());
+    let (address, kafka) = at.recv().unwrap();
+    act(address, kafka);
     stop.store(true, Ordering::SeqCst);
     core.join().unwrap().unwrap();
 }
@@ -355,7 +415,7 @@ fn allocations_do_not_grow_with_the_records() {
     let name = format!("allocation-{}", std::process::id());
     let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&data).unwrap();
-    serve_while(&data, |address| {
+    serve_while(&data, |address, kafka| {
         let small = cost(address, 1, 100);
         let large = cost(address, 1, 107_000);
         let many = cost(address, 1_000, 100);
@@ -394,6 +454,11 @@ fn allocations_do_not_grow_with_the_records() {
         }
         assert!(small.produce < SMALL_MAX, "produce: {}", small.produce);
         assert!(small.fetch < SMALL_MAX, "fetch: {}", small.fetch);
+        for (records, bound) in [(1, SMALL_MAX), (1_000, 1_000.0 * PER_RECORD_MAX)] {
+            let (produce, fetch) = kafka_cost(kafka, records, 100);
+            assert!(produce < bound, "Kafka's produce: {produce}");
+            assert!(fetch < SMALL_MAX, "Kafka's fetch: {fetch}");
+        }
     });
     std::fs::remove_dir_all(&data).unwrap();
 }

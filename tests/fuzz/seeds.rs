@@ -13,6 +13,8 @@ use millrace::catalog::{Record, Settings, Topic};
 use millrace::group::OffsetRecord;
 use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
+use millrace::protocol::kafka::Api;
+use millrace::protocol::kafka::api::{APIS, find, key};
 use std::path::Path;
 
 /// Something that takes bytes from outside or from disk.
@@ -38,6 +40,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("fuzz reply_decode", || headers("reply")),
     target("fuzz dispatch", conversations),
     target("fuzz session", sessions),
+    target("fuzz kafka_request", kafka_requests),
+    target("fuzz kafka_dispatch", kafka_conversations),
     target("fuzz record_batch", batches),
     target("fuzz journal_entry", || stored(".wal", BLOCK_BYTES, &[])),
     target("fuzz journal_file", || stored(".wal", 0, &[])),
@@ -89,6 +93,54 @@ fn headers(direction: &str) -> Vec<Vec<u8>> {
         [&[body.len() as u8], header, body].concat()
     };
     golden.iter().map(seed).collect()
+}
+
+/// One request of each API in its first and its last version, without the length: what lies behind the header is zeros,
+/// which are empty lists and nulls; and a produce of a real batch.
+fn kafka_requests() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for api in APIS {
+        for version in [api.first, api.last] {
+            seeds.push(kafka_request(api, version, &[0; 48]));
+        }
+    }
+    let batch = batch(3, b"value");
+    let mut produce = Vec::new();
+    produce.extend((-1i16).to_be_bytes());
+    produce.extend(1i16.to_be_bytes());
+    produce.extend(1_000i32.to_be_bytes());
+    produce.extend(1i32.to_be_bytes());
+    produce.extend([0, 1, b't']);
+    produce.extend(1i32.to_be_bytes());
+    produce.extend(0i32.to_be_bytes());
+    produce.extend((batch.len() as i32).to_be_bytes());
+    produce.extend(batch);
+    let api = find(key::PRODUCE).unwrap();
+    seeds.push(kafka_request(api, 7, &produce));
+    let api = find(key::METADATA).unwrap();
+    seeds.push(kafka_request(api, 4, &[0, 0, 0, 1, 0, 1, b't', 1]));
+    seeds
+}
+
+fn kafka_request(api: &Api, version: i16, body: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    request.extend(api.key.to_be_bytes());
+    request.extend(version.to_be_bytes());
+    request.extend(7i32.to_be_bytes());
+    request.extend([0, 2, b'm', b'e']);
+    if api.shape(version).is_flexible {
+        request.push(0);
+    }
+    request.extend(body);
+    request
+}
+
+/// Each request, and all of them in a row, the topic made before the produce.
+fn kafka_conversations() -> Vec<Vec<u8>> {
+    let frame = |request: &Vec<u8>| [&(request.len() as u16).to_le_bytes()[..], request].concat();
+    let mut frames: Vec<Vec<u8>> = kafka_requests().iter().map(frame).collect();
+    frames.push(frames.iter().rev().flatten().copied().collect());
+    frames
 }
 
 /// A frame as the pieces of a script.

@@ -72,3 +72,17 @@ fn take_piece<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8], u16)> {
     *bytes = rest;
     Some((kind, piece, stated))
 }
+
+/// Frames of a Kafka client: two bytes of length before each, little-endian, become the four of the wire.
+pub fn kafka(mut bytes: &[u8]) -> Vec<Act> {
+    let mut acts = Vec::new();
+    while let Some((&[low, high], rest)) = bytes.split_first_chunk() {
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        let (content, rest) = rest.split_at(length.min(rest.len()));
+        let mut frame = (content.len() as i32).to_be_bytes().to_vec();
+        frame.extend_from_slice(content);
+        acts.push(Act::Raw(frame));
+        bytes = rest;
+    }
+    acts
+}

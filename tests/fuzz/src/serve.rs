@@ -2,11 +2,12 @@
 //! whole, decode, answer the frames that were sent, in their order; and net stops.
 
 use crate::script::Act;
-use millrace::base::NodeId;
-use millrace::engine::Engine;
+use millrace::base::{AckLevel, CoreId, NodeId};
+use millrace::engine::{Engine, TopicSettings};
 use millrace::io::sim::{SimIo, SimReader, SimSource, SimWriter};
 use millrace::io::{Io, Listener, Reader, Signal, Writer};
-use millrace::net::{Net, Options};
+use millrace::net::{Kafka, Net, Options};
+use millrace::protocol::kafka::Cluster;
 use millrace::protocol::native::{Caps, Reply, Split, split};
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,11 +20,53 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Serves `engine` to a peer that follows `acts`; what it was answered is checked.
 pub async fn serve<E: Engine<Source = SimSource>>(io: SimIo, engine: E, acts: Vec<Act>) {
+    let frames = acts.iter().filter(|act| matches!(act, Act::Frame(_)));
+    let frames = frames.count();
+    let is_clean = !acts.iter().any(|act| matches!(act, Act::Raw(_)));
+    let heard = hear(io, engine, acts, None).await;
+    check(&heard, frames, is_clean);
+}
+
+/// The same for a Kafka client: its answers are whole.
+pub async fn serve_kafka<E: Engine<Source = SimSource>>(io: SimIo, engine: E, acts: Vec<Act>) {
+    let kafka = Kafka {
+        cluster: Cluster {
+            id: "fuzz".to_owned(),
+            brokers: vec![(CoreId(0), "test".to_owned(), 1)],
+        },
+        auto_create: true,
+        partitions: 2,
+        settings: TopicSettings {
+            ack: AckLevel::Written,
+            segment_bytes: 1 << 20,
+            segment_ms: 1_000,
+        },
+    };
+    let heard = hear(io, engine, acts, Some(kafka)).await;
+    let mut rest = &heard[..];
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = i32::from_be_bytes(*length);
+        assert!(length >= 4, "an answer repeats a correlation id");
+        // The stop may have cut off an answer that was not taken.
+        rest = behind.get(length as usize..).unwrap_or_default();
+    }
+}
+
+/// What a peer hears that follows `acts`.
+async fn hear<E: Engine<Source = SimSource>>(
+    io: SimIo,
+    engine: E,
+    acts: Vec<Act>,
+    kafka: Option<Kafka>,
+) -> Vec<u8> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = io.listen(any_port).await.expect("a port is free");
     let address = listener.local_addr();
     let net = Net::new(io.clone(), engine, Options::new(NodeId(7)));
-    net.serve(listener);
+    match kafka {
+        Some(kafka) => net.serve_kafka(listener, kafka),
+        None => net.serve(listener),
+    }
     let (reader, writer) = io.connect(address).await.expect("somebody listens");
     let heard = Rc::new(Ear::default());
     io.spawn(listen(reader, Rc::clone(&heard)));
@@ -43,9 +86,7 @@ pub async fn serve<E: Engine<Source = SimSource>>(io: SimIo, engine: E, acts: Ve
         0,
         "its buffers have been given back"
     );
-    let frames = acts.iter().filter(|act| matches!(act, Act::Frame(_)));
-    let is_clean = !acts.iter().any(|act| matches!(act, Act::Raw(_)));
-    check(&heard.bytes.borrow(), frames.count(), is_clean);
+    heard.bytes.take()
 }
 
 /// What a peer has heard.
