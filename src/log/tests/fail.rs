@@ -330,7 +330,7 @@ fn a_failure_at_any_operation_is_final_or_harmless() {
 }
 
 #[test]
-#[ignore = "minutes, and not green: after a second failure in the restart, a start may tell damage"]
+#[ignore = "minutes; the door comment has the command"]
 fn every_failure_of_300_operations() {
     campaign("fail-at-n-300", 1);
 }
