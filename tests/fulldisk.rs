@@ -22,9 +22,8 @@ mod process;
 use campaign::Campaign;
 use millrace::base::{AckLevel, Offset};
 use millrace::client::Target;
-use millrace::client::backoff::BackoffOptions;
 use millrace::client::blocking::{
-    Client, ClientOptions, ConsumerOptions, Delivery, Outcome, Producer, ProducerOptions, StartAt,
+    Client, ConsumerOptions, Delivery, Outcome, Producer, ProducerOptions, StartAt,
 };
 use millrace::protocol::native::{NewTopic, TopicRef, TopicSettings};
 use process::{Broker, Directory, cpus};
@@ -162,17 +161,6 @@ fn value(partition: u32, sequence: u64) -> Vec<u8> {
     bytes
 }
 
-fn connect(broker: &Broker) -> Client {
-    let options = ClientOptions {
-        backoff: BackoffOptions {
-            tries: 0,
-            ..BackoffOptions::default()
-        },
-        ..ClientOptions::default()
-    };
-    Client::connect(broker.addresses(), options).unwrap()
-}
-
 /// One life of a topic: what was sent to it.
 struct Filling {
     topic: String,
@@ -182,7 +170,8 @@ struct Filling {
 
 impl Filling {
     fn new(broker: &Broker, topic: &str) -> Self {
-        connect(broker)
+        broker
+            .client()
             .create_topic(&new_topic(topic, PARTITIONS))
             .unwrap();
         Self {
@@ -258,7 +247,7 @@ impl Filling {
     /// What was acked up to now is there; for when producers still wait.
     fn check_acked(&self, broker: &Broker) {
         let known: Vec<_> = self.fates.lock().unwrap().clone().into_iter().collect();
-        let mut client = connect(broker);
+        let mut client = broker.client();
         for partition in 0..PARTITIONS {
             let mut stored = BTreeMap::new();
             read(&mut client, &self.topic, partition, |offset, bytes| {
@@ -275,7 +264,7 @@ impl Filling {
     /// Reads everything and holds it against what the producers were told. Returns how many records were acked.
     fn check(&self, broker: &Broker) -> u64 {
         let fates = self.fates.lock().unwrap();
-        let mut client = connect(broker);
+        let mut client = broker.client();
         for partition in 0..PARTITIONS {
             let mut stored = BTreeMap::new();
             read(&mut client, &self.topic, partition, |offset, bytes| {
@@ -340,7 +329,7 @@ fn probe(broker: &Broker) -> bool {
         ..ProducerOptions::default()
     };
     let keep = move |delivery: &Delivery| *told.lock().unwrap() = Some(delivery.outcome.clone());
-    let mut producer = connect(broker).producer("probe", options, keep).unwrap();
+    let mut producer = broker.client().producer("probe", options, keep).unwrap();
     producer
         .send(Target::Partition(0), None, None, Some(b"probe"), &[])
         .unwrap();
@@ -392,7 +381,7 @@ fn cycle(disk: &SmallDisk, broker: Broker, number: u64) -> (Broker, u64, Duratio
     let resumed = std::thread::scope(|scope| {
         let lanes = [(AckLevel::Written, [0, 1]), (AckLevel::Synced, [2, 3])];
         for (level, partitions) in lanes {
-            let (client, filling) = (connect(&broker), &filling);
+            let (client, filling) = (broker.client(), &filling);
             scope.spawn(move || filling.send(client, level, partitions));
         }
         let resumed = match filler {
@@ -439,14 +428,14 @@ fn finish(
     let acked = filling.check(&broker);
     assert!(acked >= 300, "only {acked} records were acked");
     let topic = TopicRef::Name(filling.topic.clone());
-    connect(&broker).delete_topic(&topic).unwrap();
+    broker.client().delete_topic(&topic).unwrap();
     let after_delete = until_probe_is(true, &broker);
     (broker, acked, resumed.unwrap_or(after_delete))
 }
 
 /// Making a topic is refused in words; the list of topics is there.
 fn refuses_topics(broker: &Broker) {
-    let mut client = connect(broker);
+    let mut client = broker.client();
     let refused = client.create_topic(&new_topic("late", 1)).unwrap_err();
     assert!(refused.to_string().contains("disk is full"), "{refused}");
     assert_eq!(client.topics().unwrap().0.len(), 2);
@@ -472,7 +461,8 @@ fn cycles(name: &str, count: u64) {
     let campaign = Campaign::begin("full-disk", "cycles");
     let disk = SmallDisk::new(name);
     let mut broker = start(&disk, 1);
-    connect(&broker)
+    broker
+        .client()
         .create_topic(&new_topic("probe", 1))
         .unwrap();
     let (mut acked, mut slowest) = (0, Duration::ZERO);

@@ -24,9 +24,8 @@ use campaign::{Campaign, number};
 use millrace::base::prng::Prng;
 use millrace::base::{AckLevel, Offset};
 use millrace::client::Target;
-use millrace::client::backoff::BackoffOptions;
 use millrace::client::blocking::{
-    Client, ClientOptions, ConsumerOptions, Outcome, Producer, ProducerOptions, StartAt,
+    Client, ConsumerOptions, Outcome, Producer, ProducerOptions, StartAt,
 };
 use millrace::protocol::native::{NewTopic, TopicSettings};
 use process::{Broker, Directory, Said, cpus};
@@ -122,17 +121,6 @@ fn check_value(partition: u32, offset: u64, bytes: &[u8]) -> Written {
         "{partition}@{offset}: not the bytes of {written:?}"
     );
     written
-}
-
-fn connect(broker: &Broker) -> Client {
-    let options = ClientOptions {
-        backoff: BackoffOptions {
-            tries: 0,
-            ..BackoffOptions::default()
-        },
-        ..ClientOptions::default()
-    };
-    Client::connect(broker.addresses(), options).unwrap()
 }
 
 /// How one producer behaves during one cycle.
@@ -289,7 +277,7 @@ impl Model {
 
     /// Reads what is new in every partition and holds it against what the producers know.
     fn verify(&mut self, broker: &Broker, mut lanes: Vec<Lane>) {
-        let mut client = connect(broker);
+        let mut client = broker.client();
         for partition in 0..PARTITIONS {
             let log = &mut self.logs[partition as usize];
             let counts = &mut self.counts;
@@ -321,7 +309,7 @@ impl Model {
 
     /// Reads everything from the first offset on.
     fn verify_all(&self, broker: &Broker) {
-        let mut client = connect(broker);
+        let mut client = broker.client();
         for partition in 0..PARTITIONS {
             let mut expected = self.logs[partition as usize].iter();
             read(&mut client, partition, 0, |offset, bytes| {
@@ -371,7 +359,7 @@ fn live(broker: Broker, model: &Model, prng: &mut Prng) -> (Said, Vec<Lane>) {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..PRODUCERS)
             .map(|producer| {
-                let (load, client) = (Load::new(producer, seed), connect(&broker));
+                let (load, client) = (Load::new(producer, seed), broker.client());
                 let (lanes, begin, killed) = (load.lanes(model), &begin, &killed);
                 scope.spawn(move || load.run(client, lanes, begin, killed))
             })
@@ -431,7 +419,7 @@ fn kill_often(name: &str, cores: usize, kills: u64, seed: u64) -> Counts {
             segment_ms: 86_400_000,
         },
     };
-    connect(&broker).create_topic(&topic).unwrap();
+    broker.client().create_topic(&topic).unwrap();
     for _ in 0..kills {
         let (said, lanes) = live(broker, &model, &mut prng);
         check_said(&said, &mut model);

@@ -13,10 +13,7 @@ mod process;
 use millrace::base::prng::Prng;
 use millrace::base::{AckLevel, Offset, PartitionNo};
 use millrace::client::Target;
-use millrace::client::backoff::BackoffOptions;
-use millrace::client::blocking::{
-    Client, ClientOptions, ConsumerOptions, ProducerOptions, StartAt,
-};
+use millrace::client::blocking::{Client, ConsumerOptions, ProducerOptions, StartAt};
 use millrace::protocol::native::{NewTopic, OffsetQuery, TopicSettings};
 use process::{Broker, Directory, cpus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,17 +26,6 @@ const TOPICS: [(&str, AckLevel, AckLevel); 2] = [
     ("written", AckLevel::Written, AckLevel::None),
     ("synced", AckLevel::Synced, AckLevel::Written),
 ];
-
-fn connect(broker: &Broker) -> Client {
-    let options = ClientOptions {
-        backoff: BackoffOptions {
-            tries: 0,
-            ..BackoffOptions::default()
-        },
-        ..ClientOptions::default()
-    };
-    Client::connect(broker.addresses(), options).unwrap()
-}
 
 fn create(client: &mut Client, name: &str, ack: AckLevel) {
     let settings = TopicSettings {
@@ -124,7 +110,7 @@ fn watch_until_killed(broker: Broker, from: [usize; 2], prng: &mut Prng) -> Vec<
     std::thread::scope(|scope| {
         let mut followers = Vec::new();
         for ((topic, _, level), from) in TOPICS.into_iter().zip(from) {
-            let (writer, follower) = (connect(&broker), connect(&broker));
+            let (writer, follower) = (broker.client(), broker.client());
             let (seed, killed) = (prng.next_u64(), &killed);
             scope.spawn(move || write(writer, topic, level, seed, killed));
             followers.push(scope.spawn(move || follow(follower, topic, from)));
@@ -144,13 +130,13 @@ fn what_was_seen_is_never_taken_back() {
     let mut prng = Prng::new(seed);
     let mut broker = Broker::start(data.path(), &cores);
     for (name, ack, _) in TOPICS {
-        create(&mut connect(&broker), name, ack);
+        create(&mut broker.client(), name, ack);
     }
     let (mut ends, mut total, mut unseen) = ([0; 2], [0; 2], 0);
     for _ in 0..KILLS {
         let seen = watch_until_killed(broker, ends, &mut prng);
         broker = Broker::start(data.path(), &cores);
-        let mut client = connect(&broker);
+        let mut client = broker.client();
         for (index, (topic, ..)) in TOPICS.into_iter().enumerate() {
             let (seen, found) = (&seen[index], read(&mut client, topic, ends[index]));
             assert!(found.len() >= seen.len(), "{topic}: the end was taken back");
@@ -174,7 +160,7 @@ fn what_was_seen_is_never_taken_back() {
 fn what_was_acked_at_its_level_can_be_read_at_once() {
     let data = Directory::new("tail-acked");
     let broker = Broker::start(data.path(), &cpus(1));
-    let mut client = connect(&broker);
+    let mut client = broker.client();
     create(&mut client, "acked", AckLevel::Synced);
     let topic = client.topic("acked").unwrap();
     let options = ProducerOptions {

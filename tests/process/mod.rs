@@ -1,5 +1,7 @@
 //! A broker as a process of its own: the binary under test, what it says, and an end that leaves nothing behind.
 
+use millrace::client::backoff::BackoffOptions;
+use millrace::client::blocking::{Client, ClientOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,6 +134,19 @@ impl Broker {
     #[allow(dead_code, reason = "not every test looks at the process")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A client that tries again for ever.
+    #[allow(dead_code, reason = "some tests have clients of their own")]
+    pub(crate) fn client(&self) -> Client {
+        let options = ClientOptions {
+            backoff: BackoffOptions {
+                tries: 0,
+                ..BackoffOptions::default()
+            },
+            ..ClientOptions::default()
+        };
+        Client::connect(self.addresses(), options).unwrap()
     }
 
     /// Whether the process still runs.

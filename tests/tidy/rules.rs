@@ -135,7 +135,10 @@ fn import_rule(room: &Room, module: &[String], target: &[String]) -> Option<Stri
 
 fn check_fence(source: &Source, fence: &Fence) -> Vec<String> {
     let fenced = match fence.place {
-        Where::OnlyIn(places) => !places.iter().any(|place| lies_in(&source.path, place)),
+        Where::OnlyIn(lists) => !lists
+            .concat()
+            .iter()
+            .any(|place| lies_in(&source.path, place)),
         Where::NeverIn(places) => places.iter().any(|place| lies_in(&source.path, place)),
     };
     if !fenced {
