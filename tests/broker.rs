@@ -331,6 +331,53 @@ fn a_broker_refuses_what_does_not_fit_and_says_why() {
 }
 
 /// Whether a path lies on tmpfs.
+/// Goal: what a tool sets for a group is there after kill -9, and its lag is what was not read.
+#[test]
+fn groups_are_set_described_and_deleted() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let broker = Broker::start(&data, 2);
+    broker
+        .run(&["topic", "create", "logs", "--partitions", "2"])
+        .good();
+    broker.produce("logs", b"a\nb\nc\nd\ne\nf\n", &[]);
+    assert_eq!(broker.run(&["group", "list", "-o", "json"]).text(), "[]\n");
+    broker
+        .run(&["group", "describe", "readers"])
+        .refused(1, "no group readers");
+    let reset = ["group", "reset-offsets", "readers", "logs", "--to"];
+    broker.run(&[&reset[..], &["begin"]].concat()).good();
+    broker.kill();
+
+    let broker = Broker::start(&data, 1);
+    let listed = broker.run(&["group", "list", "-o", "json"]).json();
+    assert_eq!(listed[0]["group"], "readers");
+    assert_eq!(listed[0]["state"], "Empty");
+    let describe = ["group", "describe", "readers", "-o", "json"];
+    let lag = |described: &serde_json::Value| -> u64 {
+        let offsets = described["offsets"].as_array().expect("a list");
+        let records = offsets.iter().map(|one| one["records"].as_u64());
+        records.map(|records| records.expect("a number")).sum()
+    };
+    let described = broker.run(&describe).json();
+    assert_eq!(lag(&described), 6, "{described}");
+    let behind = described["offsets"][0]["seconds"].as_f64();
+    assert!(behind.is_some_and(|seconds| seconds < 600.0), "{described}");
+    let one = [&reset[..], &["-1", "--partition", "0"]].concat();
+    broker.run(&one).good();
+    assert!(lag(&broker.run(&describe).json()) < 6);
+    broker.run(&[&reset[..], &["end"]].concat()).good();
+    assert_eq!(lag(&broker.run(&describe).json()), 0);
+    broker
+        .run(&[&reset[..], &["0", "--partition", "2"]].concat())
+        .refused(2, "no partition 2");
+    broker.run(&["group", "delete", "readers"]).good();
+    broker
+        .run(&["group", "delete", "readers"])
+        .refused(1, "no group readers");
+    broker.stop();
+}
+
 fn is_tmpfs(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as u64 == 0x0102_1994)
 }

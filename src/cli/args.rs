@@ -4,6 +4,7 @@ use crate::cli::bench::BenchArgs;
 use crate::cli::consume::ConsumeArgs;
 use crate::cli::demo::DemoArgs;
 use crate::cli::exit::exit_help;
+use crate::cli::group::GroupCommand;
 use crate::cli::print::Output;
 use crate::cli::produce::ProduceArgs;
 use crate::cli::repair::RepairArgs;
@@ -54,6 +55,9 @@ pub enum Command {
     /// Make, list, describe and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List and describe consumer groups, set their offsets, delete them
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Write lines of a file or of the standard input to a topic, one message each
     Produce(ProduceArgs),
     /// Print the messages of a topic

@@ -21,6 +21,7 @@ pub mod consume;
 pub mod demo;
 pub mod exit;
 pub mod format;
+pub mod group;
 pub mod interrupt;
 mod kafka;
 pub mod lines;
@@ -74,6 +75,7 @@ fn explain(error: &clap::Error) -> ExitCode {
 fn perform(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Topic(command) => topic::run(command, &server(args)?, args.output),
+        Command::Group(command) => group::run(command, &server(args)?, args.output),
         Command::Produce(flags) => produce::run(flags, &server(args)?, args.output),
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Serve(args) => serve::run(args),

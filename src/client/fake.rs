@@ -149,6 +149,10 @@ impl FakeBroker {
             Request::Fetch(fetch) => self.fetch(id, fetch, out),
             Request::ListOffsets(list) => self.list(id, list, out),
             Request::Stages => self.writer.stages(id, &stages(), out),
+            Request::Group(_) => {
+                let refusal = EngineError::InvalidRequest("no groups here".to_owned());
+                self.writer.topic_deleted(id, &Err(refusal), out);
+            }
         }
     }
 

@@ -8,8 +8,8 @@
 
 use crate::base::{AckLevel, PartitionKey};
 use crate::protocol::native::{
-    Caps, FetchRequest, FrameError, MetadataQuery, NewTopic, OffsetEntry, Reply, ReplyError,
-    RequestWriter, Split, TooLarge, TopicRef, split,
+    Caps, FetchRequest, FrameError, GroupAsk, MetadataQuery, NewTopic, OffsetEntry, Reply,
+    ReplyError, RequestWriter, Split, TooLarge, TopicRef, split,
 };
 use std::collections::VecDeque;
 use thiserror::Error;
@@ -50,6 +50,7 @@ enum Kind {
     Fetch,
     ListOffsets,
     Stages,
+    Group(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +148,7 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Fetched(fetched) => (asked.kind == Kind::Fetch, fetched.count()),
         Reply::OffsetsListed(listed) => (asked.kind == Kind::ListOffsets, listed.count()),
         Reply::Stages(_) => (asked.kind == Kind::Stages, 0),
+        Reply::Group(told) => (asked.kind == Kind::Group(told.kind()), 0),
     };
     if !fits {
         return Err(SessionError::Unasked("another kind"));
@@ -219,6 +221,13 @@ impl Outbox {
     pub fn stages(&mut self, ledger: &mut Ledger) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::Stages, 0, |writer, id, out| {
             writer.stages(id, out)
+        })
+    }
+
+    /// Asks about consumer groups.
+    pub fn group(&mut self, ledger: &mut Ledger, ask: &GroupAsk) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::Group(ask.kind()), 0, |writer, id, out| {
+            writer.group(id, ask, out)
         })
     }
 

@@ -5,6 +5,7 @@ use crate::base::planted::{Bug, planted};
 use crate::engine::{Engine, EngineError, FetchRequest, FetchedPartition, Produced, TopicInfo};
 use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
+use crate::net::groups;
 use crate::net::queue::{Owed, Rare};
 use crate::net::send::Sender;
 use crate::net::{TURN, TURN_STEPS};
@@ -265,6 +266,12 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 self.shared.counters.add_to(&mut told, connections);
                 replies().stages(correlation, &told, out);
             }
+            Rare::Group(ask) => match groups::ask(engine, ask).await {
+                Ok(told) => told.write(correlation, &mut replies(), out),
+                Err(error) => {
+                    replies().refused(correlation, (&error).into(), &error.to_string(), out);
+                }
+            },
         }
     }
 }

@@ -25,6 +25,7 @@
 mod answer;
 mod budget;
 mod connection;
+mod groups;
 mod kafka;
 mod life;
 mod listener;

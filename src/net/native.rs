@@ -94,6 +94,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
             Rare::ListOffsets(entries.collect())
         }
         Request::Stages => Rare::Stages,
+        Request::Group(ask) => Rare::Group(ask),
         Request::Hello(_) => unreachable!("the greeting admits or refuses every hello"),
     };
     Owed::Rare(Box::new(rare))

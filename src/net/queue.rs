@@ -6,7 +6,7 @@ use crate::base::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX};
 use crate::engine::{DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
 use crate::net::kafka::{Cold, Hot};
-use crate::protocol::native::Refusal;
+use crate::protocol::native::{GroupAsk, Refusal};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -48,6 +48,7 @@ pub(super) enum Rare {
     },
     ListOffsets(Vec<(PartitionKey, OffsetQuery)>),
     Stages,
+    Group(GroupAsk),
 }
 
 impl Owed {
@@ -74,6 +75,7 @@ impl Rare {
             Self::Refused(refusal) => refusal.message.capacity(),
             Self::Welcome { .. } | Self::AllTopics { after: None } | Self::Stages => 0,
             Self::AllTopics { after: Some(name) } => name.capacity(),
+            Self::Group(ask) => ask.held_bytes(),
             Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),
             Self::Create(topic) => topic.name.capacity(),
             Self::Delete(DeleteTopic { topic }) | Self::Describe { topic, .. } => of(topic),

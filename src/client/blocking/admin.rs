@@ -1,7 +1,7 @@
 //! The entry: finds the broker, asks about topics, changes them, and makes producers and consumers.
 
 use super::connection::Connection;
-use super::{Consumer, ConsumerOptions, Delivery, Dialer, Producer, ProducerOptions};
+use super::{Consumer, ConsumerOptions, Delivery, Dialer, Producer, ProducerOptions, StartAt};
 use crate::base::limits::{REQUEST_PARTITIONS_MAX, TOPICS_MAX};
 use crate::base::{Offset, PartitionKey, PartitionNo, TimestampMs};
 use crate::client::backoff::BackoffOptions;
@@ -219,15 +219,15 @@ impl Client {
                 topic: topic.name,
             });
         }
-        let starts = self.starts(&topic, &partitions, &options)?;
+        let starts = self.starts(&topic, &partitions, options.start)?;
         Ok(Consumer::start(&self.dialer, topic, &starts, options))
     }
 
-    fn starts(
+    pub(super) fn starts(
         &mut self,
         topic: &TopicInfo,
         partitions: &[u32],
-        options: &ConsumerOptions,
+        start: StartAt,
     ) -> Result<Vec<(u32, Offset)>, ClientError> {
         let mut ask = |query: OffsetQuery| -> Result<Vec<Offset>, ClientError> {
             let queries: Vec<_> = partitions
@@ -237,7 +237,7 @@ impl Client {
             let found = self.list_offsets(topic, &queries)?;
             Ok(found.into_iter().map(|(offset, _)| offset).collect())
         };
-        let offsets = options.start.resolve(partitions.len(), &mut ask)?;
+        let offsets = start.resolve(partitions.len(), &mut ask)?;
         Ok(partitions.iter().copied().zip(offsets).collect())
     }
 
@@ -256,7 +256,7 @@ impl Client {
 
     /// One request and its answer. With `repeat`, a failure that may pass is tried again; without, only a connection
     /// that could not be made, since then nothing was sent.
-    fn call<T>(
+    pub(super) fn call<T>(
         &mut self,
         repeat: bool,
         ask: impl Fn(&mut Outbox, &mut Ledger) -> Result<u32, TooLarge>,
@@ -302,7 +302,7 @@ impl Client {
         answer
     }
 
-    fn odd(&self, what: &'static str) -> ClientError {
+    pub(super) fn odd(&self, what: &'static str) -> ClientError {
         ClientError::Session {
             address: self.dialer.cluster.bootstrap()[0].clone(),
             cause: crate::client::session::SessionError::Unasked(what),

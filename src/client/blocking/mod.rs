@@ -12,12 +12,14 @@ mod admin;
 mod connection;
 mod consumer;
 mod fetcher;
+mod groups;
 mod producer;
 #[cfg(test)]
 mod tests;
 
 pub use admin::{Client, ClientOptions};
 pub use consumer::{Consumer, ConsumerOptions, Record, StartAt};
+pub use groups::GroupState;
 pub use producer::{Delivery, Outcome, Producer, ProducerOptions, Totals};
 
 use crate::client::backoff::{Backoff, BackoffOptions};

@@ -1,7 +1,7 @@
 //! Replies as the client reads them: a checked view of a header and its body.
 
 use super::wire::{self, ReplyBody};
-use super::{ErrorCode, Refusal, from_uuid, verified_root};
+use super::{ErrorCode, GroupTold, Refusal, from_uuid, groups, verified_root};
 use crate::base::{
     AckLevel, CoreId, Counter, NodeId, Offset, Stage, TimestampMs, TopicId,
     limits::{FRAME_HEADER_BYTES_MAX, TOPIC_PARTITIONS_MAX},
@@ -34,6 +34,8 @@ pub enum Reply<'a> {
     OffsetsListed(OffsetsReply<'a>),
     /// To a request for stages. What this build does not know is left out; the histograms are unchecked.
     Stages(CoreStages),
+    /// About consumer groups.
+    Group(GroupTold),
 }
 
 /// What the broker is and allows.
@@ -181,7 +183,10 @@ fn decode_cold<'a>(root: &wire::Reply<'a>) -> Result<Reply<'a>, ReplyError> {
                 messages: listed.messages(),
             })
         }
-        other => return Err(ReplyError::Unknown(other.0)),
+        other => match groups::decode_told(root)? {
+            Some(told) => Reply::Group(told),
+            None => return Err(ReplyError::Unknown(other.0)),
+        },
     })
 }
 

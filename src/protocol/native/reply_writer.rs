@@ -304,9 +304,10 @@ impl ReplyWriter {
         self.refused(correlation, error.into(), &error.to_string(), out);
     }
 
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) -> &mut Scratch {
         self.scratch.reset();
         self.messages.clear();
+        &mut self.scratch
     }
 
     /// Puts an error's message into the header while there is room; the entry's code and the message's position.
@@ -358,7 +359,7 @@ impl ReplyWriter {
         wire::TopicAnswer::create(b, &args)
     }
 
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         correlation: u32,
         body_type: ReplyBody,

@@ -1,7 +1,7 @@
 //! Requests as the broker reads them: a checked view of a header and its body.
 
 use super::wire::{self, RequestBody};
-use super::{ErrorCode, from_uuid, verified_root};
+use super::{ErrorCode, GroupAsk, from_uuid, groups, verified_root};
 use crate::base::limits::{
     FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX,
     TOPIC_NAME_BYTES_MAX,
@@ -40,6 +40,8 @@ pub enum Request<'a> {
     ListOffsets(ListOffsets<'a>),
     /// Asks where this core's time goes.
     Stages,
+    /// About consumer groups.
+    Group(GroupAsk),
 }
 
 /// Who the client is and which versions it speaks.
@@ -188,7 +190,10 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
             Request::ListOffsets(ListOffsets::checked(&list)?)
         }
         RequestBody::Stages => Request::Stages,
-        other => return Err(RequestError::Unknown(other.0)),
+        other => match groups::decode_ask(root)? {
+            Some(ask) => Request::Group(ask),
+            None => return Err(RequestError::Unknown(other.0)),
+        },
     })
 }
 
@@ -252,7 +257,7 @@ fn ack_level(level: wire::AckLevel) -> Result<AckLevel, RequestError> {
     AckLevel::from_code(level.0).ok_or_else(|| malformed("unknown ack level"))
 }
 
-fn check_entries(count: usize) -> Result<(), RequestError> {
+pub(super) fn check_entries(count: usize) -> Result<(), RequestError> {
     match count {
         0 => Err(malformed("a request without entries")),
         1..=REQUEST_PARTITIONS_MAX => Ok(()),
@@ -263,11 +268,11 @@ fn check_entries(count: usize) -> Result<(), RequestError> {
     }
 }
 
-fn malformed(why: &str) -> RequestError {
+pub(super) fn malformed(why: &str) -> RequestError {
     RequestError::Malformed(why.to_owned())
 }
 
-fn key(topic: &wire::Uuid, partition: u32) -> PartitionKey {
+pub(super) fn key(topic: &wire::Uuid, partition: u32) -> PartitionKey {
     PartitionKey::new(topic.into(), PartitionNo(partition))
 }
 

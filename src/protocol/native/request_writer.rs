@@ -215,7 +215,12 @@ impl RequestWriter {
         self.finish(correlation, RequestBody::ListOffsets, body, 0, out)
     }
 
-    fn finish(
+    pub(super) fn begin(&mut self) -> &mut Scratch {
+        self.scratch.reset();
+        &mut self.scratch
+    }
+
+    pub(super) fn finish(
         &mut self,
         correlation: u32,
         body_type: RequestBody,
@@ -236,7 +241,7 @@ impl RequestWriter {
     }
 }
 
-fn check(what: &'static str, have: usize, limit: usize) -> Result<(), TooLarge> {
+pub(super) fn check(what: &'static str, have: usize, limit: usize) -> Result<(), TooLarge> {
     if (1..=limit).contains(&have) {
         Ok(())
     } else {

@@ -9,7 +9,7 @@ use millrace::base::record::records;
 use millrace::base::{AckLevel, Offset, PartitionKey, PartitionNo, RecordBatch, TopicId};
 use millrace::client::session::{Session, SessionError};
 use millrace::client::{FetchPartition, FetchRequest, Reply, TopicRef};
-use millrace::protocol::native::{MetadataQuery, OffsetEntry, OffsetQuery};
+use millrace::protocol::native::{GroupAsk, MetadataQuery, OffsetEntry, OffsetQuery};
 use millrace_fuzz::script::{self, Act};
 use std::time::Duration;
 
@@ -37,6 +37,17 @@ fn ask(Session { ledger, outbox, .. }: &mut Session, kind: u8) {
             };
             let entries: Vec<_> = (0..count).map(entry).collect();
             outbox.list_offsets(ledger, &entries)
+        }
+        6 => {
+            let group = "g".to_owned();
+            let ask = match kind & 16 {
+                0 => GroupAsk::List { after: Some(group) },
+                _ => GroupAsk::Describe {
+                    group,
+                    first: count,
+                },
+            };
+            outbox.group(ledger, &ask)
         }
         _ => {
             let wanted = |number| FetchPartition {

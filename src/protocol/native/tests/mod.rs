@@ -4,6 +4,7 @@
 //! broker of today. A line that changes is a break of the protocol, unless no version was ever released with it.
 
 mod damage;
+mod groups;
 mod limits;
 
 use super::*;
@@ -122,6 +123,12 @@ fn frame(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 /// One frame of each kind of request, by name.
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = topic_requests();
+    all.extend(groups::requests());
+    all
+}
+
+fn topic_requests() -> Vec<(&'static str, Vec<u8>)> {
     let mut w = RequestWriter::new();
     let fits = "within limits";
     let name = TopicRef::Name("logs".to_owned());
@@ -210,6 +217,12 @@ fn stages() -> CoreStages {
 
 /// One frame of each kind of reply, by name.
 fn replies() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = topic_replies();
+    all.extend(groups::replies());
+    all
+}
+
+fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
     let mut w = ReplyWriter::new();
     let unknown = EngineError::UnknownTopic("nope".to_owned());
     let topics = [Ok(info("logs", 4)), Err(unknown.clone())];
@@ -287,6 +300,7 @@ fn every_kind_of_frame_has_the_bytes_that_are_checked_in() {
     };
     let mut now = lines("request", requests());
     now.extend(lines("reply", replies()));
+
     let golden: Vec<&str> = GOLDENS.lines().collect();
     assert_eq!(now, golden, "goldens.txt would be:\n{}", now.join("\n"));
 }
