@@ -42,6 +42,9 @@ const CLIENTS: &[Client] = &[
     node("platformatic", || {
         (PathBuf::from("node"), vec![script("platformatic.cjs")])
     }),
+    python("group-versions", || {
+        (python_path(), vec![script("group_versions.py")])
+    }),
     python("group-confluent", || group("confluent")),
     python("group-cooperative", || group("cooperative")),
     python("group-kafka-python", || group("kafka-python")),
