@@ -14,8 +14,20 @@ use millrace::protocol::kafka::api_versions::{ApiVersionsRequest, ApiVersionsRes
 use millrace::protocol::kafka::create_topics::{
     CreatableConfig, CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
+use millrace::protocol::kafka::describe_cluster::{
+    DescribeClusterRequest, DescribeClusterResponse,
+};
+use millrace::protocol::kafka::describe_configs::{
+    self, ConfigResource, DescribeConfigsRequest, DescribeConfigsResponse,
+};
+use millrace::protocol::kafka::describe_log_dirs::{
+    DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
 use millrace::protocol::kafka::error;
 use millrace::protocol::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use millrace::protocol::kafka::leader_epoch::{
+    LeaderEpochPartition, LeaderEpochRequest, LeaderEpochResponse, LeaderEpochTopic,
+};
 use millrace::protocol::kafka::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
@@ -244,6 +256,84 @@ fn topics_are_made_shown_by_every_core_and_deleted() {
             let told: MetadataResponse = peer.ask(key::METADATA, version, &request);
             assert_eq!(told.topics[0].error_code, error::UNKNOWN_TOPIC_OR_PARTITION);
         }
+    }
+}
+
+#[test]
+fn administrators_are_told_of_brokers_settings_sizes_and_epochs() {
+    let (_folder, broker) = serve("kafka-admin", 2);
+    let brokers = broker.kafka();
+    let mut peer = Peer::connect(&brokers[0]);
+    make(&mut peer, "t");
+    let body = produce("t", -1, &[(0, &batch(&["a", "b"]))]);
+    peer.send(key::PRODUCE, 7, 1, &body);
+    assert_eq!(produced(&peer.receive().unwrap().1), [(0, 0, 0)]);
+    for version in 0..=2 {
+        let asked = DescribeClusterRequest::default();
+        let told: DescribeClusterResponse = peer.ask(key::DESCRIBE_CLUSTER, version, &asked);
+        let ports = told
+            .brokers
+            .iter()
+            .map(|one| format!("{}:{}", one.host, one.port));
+        assert_eq!(ports.collect::<Vec<_>>(), brokers);
+    }
+    let resource = |resource_type, name: &str, key: Option<&str>| ConfigResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configuration_keys: key.map(|key| vec![key.to_owned()]),
+    };
+    for version in 1..=4 {
+        let asked = DescribeConfigsRequest {
+            resources: vec![
+                resource(describe_configs::TOPIC, "t", Some("segment.ms")),
+                resource(describe_configs::TOPIC, "none", None),
+                resource(describe_configs::BROKER, "0", Some("num.partitions")),
+            ],
+            ..DescribeConfigsRequest::default()
+        };
+        let told: DescribeConfigsResponse = peer.ask(key::DESCRIBE_CONFIGS, version, &asked);
+        let values = told.results.iter().map(|one| {
+            let values = one
+                .configs
+                .iter()
+                .map(|config| config.value.clone().unwrap());
+            (one.error_code, values.collect::<Vec<_>>())
+        });
+        let wanted = [
+            (0, vec!["604800000".to_owned()]),
+            (error::UNKNOWN_TOPIC_OR_PARTITION, Vec::new()),
+            (0, vec!["3".to_owned()]),
+        ];
+        assert_eq!(values.collect::<Vec<_>>(), wanted);
+    }
+    for version in 1..=4 {
+        let mut sizes = Vec::new();
+        for address in &brokers {
+            let asked = DescribeLogDirsRequest { topics: None };
+            let mut peer = Peer::connect(address);
+            let told: DescribeLogDirsResponse = peer.ask(key::DESCRIBE_LOG_DIRS, version, &asked);
+            let topics = told.results.into_iter().flat_map(|one| one.topics);
+            let partitions = topics.flat_map(|topic| topic.partitions);
+            sizes.extend(partitions.map(|partition| partition.partition_size));
+        }
+        assert_eq!(sizes, [batch(&["a", "b"]).len() as i64], "told once");
+    }
+    for (epoch, wanted) in [(0, (0, 2)), (1, (-1, -1))] {
+        let partition = LeaderEpochPartition {
+            leader_epoch: epoch,
+            ..LeaderEpochPartition::default()
+        };
+        let topic = LeaderEpochTopic {
+            topic: "t".to_owned(),
+            partitions: vec![partition],
+        };
+        let asked = LeaderEpochRequest {
+            topics: vec![topic],
+            ..LeaderEpochRequest::default()
+        };
+        let told: LeaderEpochResponse = peer.ask(key::OFFSET_FOR_LEADER_EPOCH, 3, &asked);
+        let told = &told.topics[0].partitions[0];
+        assert_eq!((told.leader_epoch, told.end_offset), wanted);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engine::{Engine, EngineError};
 use crate::io::Io;
 use crate::net::answer::Answering;
 use crate::net::connection::Wire;
-use crate::net::kafka::{Cold, Kafka, groups, topics};
+use crate::net::kafka::{Cold, Kafka, admin, groups, topics};
 use crate::protocol::kafka::frame::respond;
 use crate::protocol::kafka::list_offsets::{
     self, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -49,6 +49,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             };
             return groups::answer(engine, kafka, request, from, to).await;
         }
+        if let kafka::Cold::Admin(request) = request {
+            let broker = kafka.cluster.leader(self.shared.core);
+            return admin::answer(engine, kafka, broker, request, to).await;
+        }
         answer(engine, kafka, request, to).await;
     }
 }
@@ -70,7 +74,7 @@ async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: 
             to.write(&topics::create(engine, kafka, request).await);
         }
         kafka::Cold::DeleteTopics(request) => to.write(&topics::delete(engine, &request).await),
-        kafka::Cold::Group(_) => unreachable!("answered before"),
+        kafka::Cold::Group(_) | kafka::Cold::Admin(_) => unreachable!("answered before"),
     }
 }
 

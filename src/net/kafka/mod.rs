@@ -8,6 +8,7 @@
 //! A Kafka broker handles one request of a connection after the other, and so do we, but for produces: a long fetch holds
 //! back what stands behind it. Clients know, and use a connection of its own for their group.
 
+mod admin;
 mod answer;
 mod cold;
 mod groups;

@@ -66,8 +66,14 @@ pub mod key {
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
     pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+    pub const DESCRIBE_ACLS: i16 = 29;
+    pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const DESCRIBE_LOG_DIRS: i16 = 35;
     pub const DELETE_GROUPS: i16 = 42;
+    pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
+    pub const DESCRIBE_CLUSTER: i16 = 60;
 }
 
 /// Every API that is served, in the order of the keys.
@@ -95,8 +101,24 @@ pub const APIS: &[Api] = &[
     api(key::CREATE_TOPICS, "CreateTopics", (2, 7), 5),
     api(key::DELETE_TOPICS, "DeleteTopics", (1, 6), 4),
     api(key::INIT_PRODUCER_ID, "InitProducerId", (0, 5), 2),
+    api(
+        key::OFFSET_FOR_LEADER_EPOCH,
+        "OffsetForLeaderEpoch",
+        (2, 4),
+        4,
+    ),
+    api(key::DESCRIBE_ACLS, "DescribeAcls", (1, 3), 2),
+    api(key::DESCRIBE_CONFIGS, "DescribeConfigs", (1, 4), 4),
+    api(key::DESCRIBE_LOG_DIRS, "DescribeLogDirs", (1, 4), 2),
     api(key::DELETE_GROUPS, "DeleteGroups", (0, 2), 2),
+    api(
+        key::LIST_PARTITION_REASSIGNMENTS,
+        "ListPartitionReassignments",
+        (0, 0),
+        0,
+    ),
     api(key::OFFSET_DELETE, "OffsetDelete", (0, 0), i16::MAX),
+    api(key::DESCRIBE_CLUSTER, "DescribeCluster", (0, 2), 0),
 ];
 
 /// The API with a key, if it is served.
@@ -113,7 +135,7 @@ mod tests {
         assert!(APIS.windows(2).all(|pair| pair[0].key < pair[1].key));
         for api in APIS {
             assert!(0 <= api.told_first && api.told_first <= api.first && api.first <= api.last);
-            assert!(api.flexible_from > 0);
+            assert!(api.flexible_from >= 0);
             assert_eq!(find(api.key), Some(api));
         }
         assert_eq!(find(4), None, "between brokers only");

@@ -22,12 +22,17 @@
 //! whatever an array's count claims: 30 bytes that announce 2^31 topics ask for 200 GB and end the process. Source: the
 //! schemas of Apache Kafka 4.1, clients/src/main/resources/common/message.
 
+pub mod admin;
 pub mod api;
 pub mod api_versions;
 pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_cluster;
+pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
 mod echo;
 pub mod error;
 pub mod fetch;
@@ -37,6 +42,7 @@ pub mod group;
 pub mod heartbeat;
 pub mod init_producer_id;
 pub mod join_group;
+pub mod leader_epoch;
 pub mod leave_group;
 pub mod list_groups;
 pub mod list_offsets;
@@ -44,11 +50,13 @@ pub mod metadata;
 pub mod offset_commit;
 pub mod offset_fetch;
 pub mod produce;
+pub mod reassignments;
 pub mod sync_group;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
+pub use admin::Admin;
 pub use api::Api;
 pub use echo::{Echo, Topic};
 pub use fetch::Fetch;
@@ -76,6 +84,7 @@ pub enum Cold {
     CreateTopics(create_topics::CreateTopicsRequest),
     DeleteTopics(delete_topics::DeleteTopicsRequest),
     Group(Group),
+    Admin(Admin),
 }
 
 impl Cold {
@@ -92,6 +101,7 @@ impl Cold {
             key::INIT_PRODUCER_ID => read(reader_of, shape, Self::InitProducerId)?,
             key::CREATE_TOPICS => read(reader_of, shape, Self::CreateTopics)?,
             key::DELETE_TOPICS => read(reader_of, shape, Self::DeleteTopics)?,
+            key if Admin::has(key) => Admin::decode(key, reader_of, shape).map(Self::Admin)?,
             _ => Group::decode(api.key, reader_of, shape).map(Self::Group)?,
         };
         Ok((request, reader.memory_bytes()))

@@ -95,6 +95,60 @@ fn cold_requests_are_read_to_the_last_byte() {
     );
 }
 
+#[test]
+fn admin_requests_are_read_to_the_last_byte() {
+    let name = || "topic".to_owned();
+    check(
+        key::DESCRIBE_CONFIGS,
+        &describe_configs::DescribeConfigsRequest {
+            resources: vec![describe_configs::ConfigResource {
+                resource_type: describe_configs::TOPIC,
+                resource_name: name(),
+                configuration_keys: Some(vec![name()]),
+            }],
+            ..Default::default()
+        },
+    );
+    check(
+        key::DESCRIBE_LOG_DIRS,
+        &describe_log_dirs::DescribeLogDirsRequest {
+            topics: Some(vec![describe_log_dirs::LogDirTopic {
+                topic: name(),
+                partitions: vec![1, 2],
+            }]),
+        },
+    );
+    check(
+        key::OFFSET_FOR_LEADER_EPOCH,
+        &leader_epoch::LeaderEpochRequest {
+            topics: vec![leader_epoch::LeaderEpochTopic {
+                topic: name(),
+                partitions: vec![Default::default()],
+            }],
+            ..Default::default()
+        },
+    );
+    check(
+        key::DESCRIBE_ACLS,
+        &describe_acls::DescribeAclsRequest {
+            host_filter: Some(name()),
+            ..Default::default()
+        },
+    );
+    check(
+        key::LIST_PARTITION_REASSIGNMENTS,
+        &reassignments::ReassignmentsRequest {
+            topics: Some(vec![reassignments::ReassignmentsTopic {
+                name: name(),
+                partition_indexes: vec![3],
+            }]),
+            ..Default::default()
+        },
+    );
+    let cluster = describe_cluster::DescribeClusterRequest::default();
+    check(key::DESCRIBE_CLUSTER, &cluster);
+}
+
 fn topic(out: &mut Vec<u8>, shape: Shape) {
     if shape.version >= 13 {
         out.extend(9u128.to_be_bytes());

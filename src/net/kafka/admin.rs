@@ -1,0 +1,141 @@
+//! Looking at the broker, for administrators who speak Kafka.
+
+use crate::base::{PartitionKey, PartitionNo};
+use crate::engine::{Engine, EngineError, OffsetQuery, TopicInfo, TopicRef};
+use crate::net::kafka::Kafka;
+use crate::net::kafka::cold::To;
+use crate::protocol::kafka::admin::Admin;
+use crate::protocol::kafka::describe_configs::{
+    self, ConfigResource, DescribeConfigsRequest, DescribeConfigsResponse, DescribedConfig,
+};
+use crate::protocol::kafka::describe_log_dirs::{
+    self, DescribeLogDirsRequest, DescribedPartition, DescribedTopic,
+};
+use crate::protocol::kafka::leader_epoch::{
+    self, LeaderEpochRequest, LeaderEpochResponse, LeaderEpochTopicResponse,
+};
+use crate::protocol::kafka::reassignments::ReassignmentsResponse;
+use crate::protocol::kafka::{describe_acls, describe_cluster, error};
+
+pub(super) async fn answer<E: Engine>(
+    engine: &E,
+    kafka: &Kafka,
+    broker: i32,
+    request: Admin,
+    to: To<'_>,
+) {
+    match request {
+        Admin::DescribeAcls => to.write(&describe_acls::answer()),
+        Admin::DescribeCluster => to.write(&describe_cluster::answer(&kafka.cluster)),
+        Admin::DescribeConfigs(request) => to.write(&configs(engine, kafka, &request)),
+        Admin::DescribeLogDirs(request) => {
+            let topics = log_dirs(engine, kafka, broker, &request).await;
+            to.write(&describe_log_dirs::answer(topics));
+        }
+        Admin::LeaderEpoch(request) => to.write(&leader_epochs(engine, request).await),
+        Admin::Reassignments => to.write(&ReassignmentsResponse::default()),
+    }
+}
+
+fn configs<E: Engine>(
+    engine: &E,
+    kafka: &Kafka,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let one = |asked| describe_configs::described(asked, resource(engine, kafka, asked));
+    DescribeConfigsResponse {
+        results: request.resources.iter().map(one).collect(),
+        ..DescribeConfigsResponse::default()
+    }
+}
+
+fn resource<E: Engine>(
+    engine: &E,
+    kafka: &Kafka,
+    asked: &ConfigResource,
+) -> Result<Vec<DescribedConfig>, (i16, String)> {
+    match asked.resource_type {
+        describe_configs::TOPIC => {
+            let topic = [TopicRef::Name(asked.resource_name.clone())];
+            match engine.topics(Some(&topic)).pop() {
+                Some(Ok(info)) => Ok(describe_configs::of_topic(&info.settings)),
+                Some(Err(error)) => Err((error::code(&error), error.to_string())),
+                None => Ok(Vec::new()),
+            }
+        }
+        describe_configs::BROKER => Ok(describe_configs::of_broker(
+            kafka.auto_create,
+            kafka.partitions,
+        )),
+        _ => {
+            let line = "only topics and brokers have settings";
+            Err((error::INVALID_REQUEST, line.to_owned()))
+        }
+    }
+}
+
+/// The partitions that `broker` stands for. A topic that goes away meanwhile, or is damaged, is left out: a size of it would
+/// be made up.
+async fn log_dirs<E: Engine>(
+    engine: &E,
+    kafka: &Kafka,
+    broker: i32,
+    request: &DescribeLogDirsRequest,
+) -> Vec<DescribedTopic> {
+    let mut described = Vec::new();
+    for topic in engine.topics(None).into_iter().flatten() {
+        let wanted: Vec<usize> = (0..topic.owners.len())
+            .filter(|number| request.wants(&topic.name, *number as i32))
+            .filter(|number| kafka.cluster.leader(topic.owners[*number]) == broker)
+            .collect();
+        if !wanted.is_empty() {
+            described.extend(log_dir(engine, topic, &wanted).await);
+        }
+    }
+    described
+}
+
+async fn log_dir<E: Engine>(
+    engine: &E,
+    topic: TopicInfo,
+    wanted: &[usize],
+) -> Option<DescribedTopic> {
+    let (_, states) = engine.describe_topic(TopicRef::Id(topic.id)).await.ok()?;
+    let one = |number: &usize| {
+        let state = states.get(*number)?;
+        Some(DescribedPartition {
+            partition_index: *number as i32,
+            partition_size: state.bytes as i64,
+            ..DescribedPartition::default()
+        })
+    };
+    Some(DescribedTopic {
+        name: topic.name,
+        partitions: wanted.iter().filter_map(one).collect(),
+    })
+}
+
+async fn leader_epochs<E: Engine>(engine: &E, request: LeaderEpochRequest) -> LeaderEpochResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let id = engine.topic_id(&topic.topic);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            let end = match id {
+                None => Err(EngineError::UnknownTopic(topic.topic.clone())),
+                Some(id) => {
+                    let key = PartitionKey::new(id, PartitionNo(asked.partition as u32));
+                    let latest = engine.list_offset(key, OffsetQuery::Latest).await;
+                    latest.map(|(offset, _)| offset)
+                }
+            };
+            partitions.push(leader_epoch::epoch_end(asked, end));
+        }
+        let topic = topic.topic;
+        topics.push(LeaderEpochTopicResponse { topic, partitions });
+    }
+    LeaderEpochResponse {
+        topics,
+        ..LeaderEpochResponse::default()
+    }
+}

@@ -1,0 +1,59 @@
+//! What administrators and their tools ask for: its requests, told apart.
+
+use crate::protocol::kafka::api::key;
+use crate::protocol::kafka::describe_acls::DescribeAclsRequest;
+use crate::protocol::kafka::describe_cluster::DescribeClusterRequest;
+use crate::protocol::kafka::describe_configs::DescribeConfigsRequest;
+use crate::protocol::kafka::describe_log_dirs::DescribeLogDirsRequest;
+use crate::protocol::kafka::leader_epoch::LeaderEpochRequest;
+use crate::protocol::kafka::reassignments::ReassignmentsRequest;
+use crate::protocol::kafka::wire::{Field, Malformed, Reader, Shape};
+
+/// A request that looks at the broker.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "each is the API of that name")]
+pub enum Admin {
+    DescribeAcls,
+    DescribeCluster,
+    DescribeConfigs(DescribeConfigsRequest),
+    DescribeLogDirs(DescribeLogDirsRequest),
+    LeaderEpoch(LeaderEpochRequest),
+    Reassignments,
+}
+
+impl Admin {
+    /// Whether requests with this key are decoded here.
+    pub fn has(key: i16) -> bool {
+        matches!(
+            key,
+            key::OFFSET_FOR_LEADER_EPOCH
+                | key::DESCRIBE_ACLS
+                | key::DESCRIBE_CONFIGS
+                | key::DESCRIBE_LOG_DIRS
+                | key::LIST_PARTITION_REASSIGNMENTS
+                | key::DESCRIBE_CLUSTER
+        )
+    }
+
+    /// Decodes the body of a request of the API with this key.
+    pub fn decode(key: i16, reader: &mut Reader<'_>, shape: Shape) -> Result<Self, Malformed> {
+        Ok(match key {
+            key::OFFSET_FOR_LEADER_EPOCH => Self::LeaderEpoch(Field::read(reader, shape)?),
+            key::DESCRIBE_ACLS => {
+                DescribeAclsRequest::read(reader, shape)?;
+                Self::DescribeAcls
+            }
+            key::DESCRIBE_CONFIGS => Self::DescribeConfigs(Field::read(reader, shape)?),
+            key::DESCRIBE_LOG_DIRS => Self::DescribeLogDirs(Field::read(reader, shape)?),
+            key::LIST_PARTITION_REASSIGNMENTS => {
+                ReassignmentsRequest::read(reader, shape)?;
+                Self::Reassignments
+            }
+            key::DESCRIBE_CLUSTER => {
+                DescribeClusterRequest::read(reader, shape)?;
+                Self::DescribeCluster
+            }
+            _ => return Err(Malformed::Field("api")),
+        })
+    }
+}
