@@ -42,6 +42,7 @@ const CLIENTS: &[Client] = &[
     node("platformatic", || {
         (PathBuf::from("node"), vec![script("platformatic.cjs")])
     }),
+    python("versions", || (python_path(), vec![script("versions.py")])),
     python("group-versions", || {
         (python_path(), vec![script("group_versions.py")])
     }),

@@ -564,6 +564,97 @@ fn a_numbered_producer_has_nothing_stored_twice_across_a_kill() {
     assert_eq!(send(&mut peer, 2), gap);
 }
 
+/// Goal: one port stands for all cores. Method: a topic on two cores, of which core 0 alone listens; what is written to each
+/// partition, pipelined, comes back.
+#[test]
+fn one_port_serves_the_partitions_of_all_cores() {
+    let folder = Directory::new("kafka-single");
+    let flags = ["--kafka", "127.0.0.1:0", "--kafka-partitions", "4"];
+    let single = [
+        "--kafka-single-port",
+        "--kafka-advertised",
+        "broker.example:7",
+    ];
+    let data = folder.path().join("data");
+    let broker = Broker::spawn_with(&data, &cpus(2), &[&flags[..], &single].concat());
+    let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+    assert_eq!(
+        broker.kafka(),
+        ["broker.example:7"],
+        "what clients are told"
+    );
+    let port = listening_port(&broker);
+    let mut peer = Peer::connect(&format!("127.0.0.1:{port}"));
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("t".to_owned()),
+            ..MetadataRequestTopic::default()
+        }]),
+        ..MetadataRequest::default()
+    };
+    let told: MetadataResponse = peer.ask(key::METADATA, 9, &request);
+    let brokers: Vec<_> = told
+        .brokers
+        .iter()
+        .map(|one| (one.node_id, one.port))
+        .collect();
+    assert_eq!(brokers, [(0, 7)]);
+    assert!(
+        told.topics[0]
+            .partitions
+            .iter()
+            .all(|one| one.leader_id == 0)
+    );
+    assert_eq!(told.topics[0].partitions.len(), 4);
+    for round in 0..50 {
+        for partition in 0..4 {
+            let value = format!("{round} for {partition}");
+            let body = produce("t", -1, &[(partition, &batch(&[&value]))]);
+            peer.send(key::PRODUCE, 7, partition, &body);
+        }
+    }
+    for round in 0..50 {
+        for partition in 0..4 {
+            let (correlation, answer) = peer.receive().unwrap();
+            assert_eq!(correlation, partition);
+            assert_eq!(produced(&answer), [(partition, 0, round)]);
+        }
+    }
+    peer.send(key::FETCH, 11, 1, &fetch(11, "t", 49, 20_000));
+    let (code, high_watermark, records) = fetched(11, &peer.receive().unwrap().1);
+    assert_eq!((code, high_watermark), (0, 50));
+    assert!(records.windows(8).any(|bytes| bytes == b"49 for 0"));
+}
+
+/// The port that the broker's process listens on besides those of the native protocol.
+fn listening_port(broker: &Broker) -> u16 {
+    let native = broker.addresses();
+    let native = native
+        .iter()
+        .filter_map(|one| one.rsplit(':').next()?.parse().ok());
+    let native: BTreeSet<u16> = native.collect();
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", broker.pid())).unwrap();
+    let sockets = sockets(broker.pid());
+    let mut ports = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = u16::from_str_radix(fields[1].split(':').nth(1)?, 16).ok()?;
+        let is_ours = fields[3] == "0A" && sockets.contains(fields[9]) && !native.contains(&port);
+        is_ours.then_some(port)
+    });
+    ports.next().expect("it listens for Kafka clients")
+}
+
+/// The inodes of a process's sockets.
+fn sockets(pid: u32) -> BTreeSet<String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    let sockets = links.filter_map(|link| {
+        let text = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']');
+        text.map(str::to_owned)
+    });
+    sockets.collect()
+}
+
 #[test]
 fn producer_ids_are_never_given_out_twice_not_even_after_a_kill() {
     let folder = Directory::new("kafka-ids");
