@@ -329,6 +329,42 @@ fn a_failure_at_any_operation_is_final_or_harmless() {
     }
 }
 
+/// The file stays behind under its old name, or under one that is half new: no later start may take it for a part of the
+/// journal that lost what came after it.
+#[test]
+fn a_full_disk_while_a_journal_file_is_recycled_is_harmless() {
+    let (disk, ledger) = (SimDisk::new(0), Shared::default());
+    let sim = Sim::with_disk(0, disk);
+    sim.keep_log();
+    sim.run(|io| program(io, 0, 300, ledger)).done();
+    let log = sim.log();
+    let renames = log
+        .iter()
+        .filter(|line| line.contains("Rename") && line.contains("journal/0/"));
+    let numbers: Vec<u64> = renames
+        .filter_map(|line| {
+            line.split_once("effect ")?
+                .1
+                .split(':')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect();
+    assert!(numbers.len() > 8, "{numbers:?}");
+    for number in numbers {
+        for n in [number, number + 1] {
+            fail_at(
+                0,
+                300,
+                n,
+                Kind::Effect(Fault::Enospc),
+                &mut Total::default(),
+            );
+        }
+    }
+}
+
 #[test]
 #[ignore = "minutes; the door comment has the command"]
 fn every_failure_of_300_operations() {
