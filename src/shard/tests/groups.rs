@@ -8,6 +8,7 @@ use crate::base::group::{
     SyncGroup,
 };
 use crate::engine::{DeleteTopic, TopicRef};
+use crate::group::{offsets_key, slot_of};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -254,6 +255,55 @@ fn offsets_go_with_their_topic_for_good() {
         broker.offsets(0, GROUPS[0]).await
     });
     assert_eq!(after, topic);
+}
+
+/// Goal: a group whose offsets cannot be read is refused, and does not begin anew as if it had none; others are served.
+#[test]
+fn groups_of_a_damaged_partition_are_refused_and_no_others() {
+    let sim = Sim::new(10);
+    run_well(&sim, 1, |broker| async move {
+        for offset in 0..12 {
+            broker.commit(0, GROUPS[0], 0, offset).await;
+        }
+        broker.commit(0, GROUPS[1], 0, 5).await;
+    });
+    // The second start carries what was inline in the journal into the segment.
+    run_well(&sim, 1, |_| async {});
+    let damaged = offsets_key(1, slot_of(GROUPS[0]));
+    assert_ne!(slot_of(GROUPS[0]), slot_of(GROUPS[1]));
+    let inside = format!("topics/{}/{}", damaged.topic, damaged.partition);
+    let dir = Path::new(DATA).join(inside);
+    let mut files = sim.disk().list_files();
+    files.retain(|path| path.starts_with(&dir) && path.extension().is_some_and(|of| of == "log"));
+    assert!(sim.disk().corrupt(&files[0], 200, b"????"));
+    for cores in [2, 1] {
+        run_well(&sim, cores, move |broker| async move {
+            let told: Vec<_> = broker.reports.iter().flat_map(|one| &one.damaged).collect();
+            assert_eq!(told.len(), 1, "{:?}", broker.reports);
+            assert_eq!(told[0].0, damaged);
+            assert!(told[0].1.contains("millrace repair"), "{}", told[0].1);
+            for request in [
+                commit(GROUPS[0], TOPIC, 0, 99),
+                GroupRequest::FetchOffsets {
+                    group: GROUPS[0].to_owned(),
+                    partitions: None,
+                },
+            ] {
+                let refused = broker.shard(0).group(request).await;
+                assert!(
+                    matches!(refused, Err(EngineError::Damaged(_))),
+                    "{refused:?}"
+                );
+            }
+            let others = broker.offsets(0, GROUPS[1]).await;
+            assert_eq!(others, BTreeMap::from([(0, 5)]));
+            broker.commit(0, GROUPS[1], 0, 5).await;
+        });
+        assert!(
+            sim.disk().list_files().contains(&files[0]),
+            "its bytes are kept"
+        );
+    }
 }
 
 /// What was told to who commits, by partition: answered, begun.
