@@ -65,8 +65,7 @@ pub fn run(args: &RepairArgs, output: Output) -> Result<(), Failure> {
     let key = partition(&args.partition, catalog.as_ref())?;
     let goal = match args.cut_at {
         Some(offset) => Goal::CutAt(Offset(offset)),
-        // Our own records build on those before them: none may be missing in the middle.
-        None if key.topic.is_own() => Goal::CutAtDamage,
+        None if key == CATALOG_KEY => Goal::CutAtDamage,
         None => Goal::AcceptLoss,
     };
     let data = args.data.clone();

@@ -11,16 +11,25 @@ const READ_BYTES: u64 = 1 << 20;
 /// The catalog from all its records.
 pub(super) async fn replay<I: Io>(io: &I, log: &PartitionLog<I>) -> Result<Catalog, String> {
     let mut catalog = Catalog::new();
-    let took = read_all(io, log, |_, value| take(&mut catalog, value)).await;
+    let took = read_all(io, log, |found| take(&mut catalog, found)).await;
     took.map(|()| catalog)
 }
 
-/// Shows the key and the value of every stored record to `take`. Anything that cannot be understood is an error: what
+/// What stands in a partition of our own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found<'a> {
+    /// A record: its key and its value.
+    Record(Option<&'a [u8]>, Option<&'a [u8]>),
+    /// The place of records that a repair could not keep.
+    Lost,
+}
+
+/// Shows everything that is stored to `take`. Anything that cannot be understood is an error: what
 /// was skipped would look as if it had never been.
 pub(super) async fn read_all<I: Io>(
     io: &I,
     log: &PartitionLog<I>,
-    mut take: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), String>,
+    mut take: impl FnMut(Found<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let frontiers = log.frontiers();
     let (mut from, until) = (frontiers.start, frontiers.appended);
@@ -69,7 +78,7 @@ pub(super) async fn gather<I: Io>(
 fn apply(
     mut bytes: &[u8],
     from: Offset,
-    take: &mut impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), String>,
+    take: &mut impl FnMut(Found<'_>) -> Result<(), String>,
 ) -> Result<Offset, String> {
     let mut next = from;
     while !bytes.is_empty() {
@@ -84,9 +93,14 @@ fn apply(
         if batch.base_offset() != next {
             return Err(fail(&format!("found offset {}", batch.base_offset())));
         }
-        for record in records(&batch) {
-            let record = record.map_err(|error| fail(&error))?;
-            take(record.key, record.value).map_err(|error| fail(&error))?;
+        if batch.is_control() {
+            take(Found::Lost).map_err(|error| fail(&error))?;
+        } else {
+            for record in records(&batch) {
+                let record = record.map_err(|error| fail(&error))?;
+                let found = Found::Record(record.key, record.value);
+                take(found).map_err(|error| fail(&error))?;
+            }
         }
         next = batch.next_offset();
         bytes = &bytes[batch.bytes().len()..];
@@ -97,7 +111,11 @@ fn apply(
     Ok(next)
 }
 
-fn take(catalog: &mut Catalog, value: Option<&[u8]>) -> Result<(), String> {
+/// Each record of the catalog builds on those before it: none may be missing.
+fn take(catalog: &mut Catalog, found: Found<'_>) -> Result<(), String> {
+    let Found::Record(_, value) = found else {
+        return Err("records are lost".to_owned());
+    };
     let value = value.ok_or("a record without value")?;
     let record = Record::decode(value).map_err(|error| error.to_string())?;
     let applied = catalog.apply(&record);
@@ -107,6 +125,7 @@ fn take(catalog: &mut Catalog, value: Option<&[u8]>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::gap::markers;
     use crate::base::record::BatchBuilder;
     use crate::base::{TimestampMs, TopicId};
 
@@ -130,9 +149,10 @@ mod tests {
             (batch(3, &[Some(b"")]), "found offset 3"),
             (batch(0, &[Some(&unknown)]), "did not exist"),
             (Vec::new(), "nothing to read"),
+            (markers(Offset(0), Offset(3), 0), "records are lost"),
         ] {
             let mut catalog = Catalog::new();
-            let mut take = |_: Option<&[u8]>, value: Option<&[u8]>| take(&mut catalog, value);
+            let mut take = |found: Found<'_>| take(&mut catalog, found);
             let error = apply(&bytes, Offset(0), &mut take).expect_err(reason);
             assert!(error.contains(reason), "{error}");
         }

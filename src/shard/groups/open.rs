@@ -5,7 +5,7 @@
 //! | one generation | read it; if it is not whole, a repair has cut it, and there is nothing better |
 //! | two, the newer one whole | read the newer, delete the older |
 //! | two, the newer one not whole | delete the newer, read the older: a crash came between |
-//! | one that cannot be read | keep it; groups of this slot are refused until it is repaired |
+//! | one that cannot be read | keep it; groups of this slot are refused until it is repaired, which keeps what it can |
 
 use crate::base::{AckLevel, PartitionKey, PartitionNo};
 use crate::catalog::CATALOG_KEY;
@@ -15,7 +15,7 @@ use crate::shard::core::Core;
 use crate::shard::groups::moment;
 use crate::shard::groups::store::{Place, Slot, segment_settings};
 use crate::shard::hosted::Hosted;
-use crate::shard::replay::read_all;
+use crate::shard::replay::{Found, read_all};
 use crate::shard::start::{StartReport, remedy};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -97,12 +97,19 @@ async fn choose<'a, I: Io>(
 async fn read<I: Io>(core: &Core<I>, key: PartitionKey) -> Result<Read<I>, String> {
     let log = core.log.open(key, segment_settings()).await;
     let log = log.map_err(|error| error.to_string())?;
-    let (mut records, mut is_whole) = (Vec::new(), false);
-    read_all(&core.io, &log, |key, value| {
+    let (mut records, mut is_whole, mut has_lost) = (Vec::new(), false, false);
+    read_all(&core.io, &log, |found| {
+        // Each record stands for itself: an older offset may count again, which the repair has told.
+        let Found::Record(key, value) = found else {
+            has_lost = true;
+            return Ok(());
+        };
         let key = key.ok_or("a record without key")?;
         let record = OffsetRecord::decode(key, value).map_err(|error| error.to_string())?;
         match record {
-            OffsetRecord::Complete { records: said } if said == records.len() as u64 => {
+            OffsetRecord::Complete { records: said }
+                if has_lost || said == records.len() as u64 =>
+            {
                 is_whole = true;
                 Ok(())
             }
