@@ -117,6 +117,13 @@ for version in versions(FetchRequest):
     assert (good.error_code, good.high_watermark, bad.error_code) == (0, len(stored), 3), told
     assert bytes(good.records)[16:] == stored[2][16:], told
 
+part = FetchRequest.FetchTopic.FetchPartition(version=version, partition=0, fetch_offset=0, partition_max_bytes=1)
+topic = FetchRequest.FetchTopic(version=version, topic_id=uuid.UUID(int=99), partitions=[part])
+told = ask(
+    FetchRequest, FetchResponse, version, max_wait_ms=0, min_bytes=0, max_bytes=1, session_epoch=-1, topics=[topic],
+    forgotten_topics_data=[], rack_id="")
+assert told.responses[0].partitions[0].error_code == 100, told
+
 for version in versions(ListOffsetsRequest):
     one = ListOffsetsRequest.ListOffsetsTopic
     for timestamp, offset in [(-2, 0), (-1, len(stored)), (1000, 0), (2000, -1)]:

@@ -68,6 +68,14 @@ pub fn code(error: &EngineError) -> i16 {
     }
 }
 
+/// The same for a request that names topics by their ids, if `has_ids`.
+pub fn code_for(error: &EngineError, has_ids: bool) -> i16 {
+    match error {
+        EngineError::UnknownTopic(_) if has_ids => UNKNOWN_TOPIC_ID,
+        error => code(error),
+    }
+}
+
 /// The code for a refusal of a group's coordinator.
 pub fn group_code(error: &GroupError) -> i16 {
     match error {

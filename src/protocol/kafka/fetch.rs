@@ -202,7 +202,8 @@ fn head<C, S>(
     shape: Shape,
 ) {
     let refusal = found.and_then(|found| found.error.as_ref());
-    let error_code = refusal.map_or(one.error_code, error::code);
+    let has_ids = shape.version >= TOPIC_IDS_FROM;
+    let error_code = refusal.map_or(one.error_code, |error| error::code_for(error, has_ids));
     let (high_watermark, log_start, bytes) = match found {
         Some(found) => (
             found.high_watermark.0 as i64,

@@ -149,7 +149,8 @@ pub fn answer(
                 Ok(produced) => taken(one.index, produced, out, shape),
                 Err(refusal) => {
                     let message = refusal.to_string();
-                    partition(one.index, error::code(refusal), Some(&message), out, shape);
+                    let code = error::code_for(refusal, version >= TOPIC_IDS_FROM);
+                    partition(one.index, code, Some(&message), out, shape);
                 }
             }
         },

@@ -391,6 +391,18 @@ fn an_answer_to_a_produce_tells_each_partition_its_own() {
 }
 
 #[test]
+fn an_unknown_id_is_told_apart_from_an_unknown_name() {
+    let unknown = EngineError::UnknownTopic("t".to_owned());
+    let codes = [false, true].map(|has_ids| error::code_for(&unknown, has_ids));
+    let wanted = [error::UNKNOWN_TOPIC_OR_PARTITION, error::UNKNOWN_TOPIC_ID];
+    assert_eq!(codes, wanted);
+    assert_eq!(
+        error::code_for(&EngineError::UnknownPartition(1), true),
+        wanted[0]
+    );
+}
+
+#[test]
 fn an_answer_to_a_fetch_has_its_bodies_where_they_are_cut_in() {
     let api = api::find(key::FETCH).expect("served");
     let fetched = |body: &[u8], error| {
