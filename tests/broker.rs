@@ -340,7 +340,7 @@ fn groups_are_set_described_and_deleted() {
     broker
         .run(&["topic", "create", "logs", "--partitions", "2"])
         .good();
-    broker.produce("logs", b"a\nb\nc\nd\ne\nf\n", &[]);
+    broker.produce("logs", b"a\nb\nc\nd\ne\nf\n", &["--partition", "0"]);
     assert_eq!(broker.run(&["group", "list", "-o", "json"]).text(), "[]\n");
     broker
         .run(&["group", "describe", "readers"])
