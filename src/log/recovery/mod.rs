@@ -179,9 +179,21 @@ async fn make_directories<I: Io>(io: &I, data: &Path) -> Result<(), LogError> {
         None => data,
     };
     for dir in [data, above] {
-        io.sync_dir(dir).await.map_err(LogError::sync(dir))?;
+        if let Err(error) = io.sync_dir(dir).await {
+            unmake_directories(io, data).await;
+            return Err(LogError::sync(dir)(error));
+        }
     }
     Ok(())
+}
+
+/// After a sync that failed, a second one may succeed without having kept the names that the first was to keep, and a power
+/// cut would take all that was promised meanwhile. So what is still empty is made anew by the next start.
+async fn unmake_directories<I: Io>(io: &I, data: &Path) {
+    for dir in [paths::topics(data), paths::journals(data), data.to_owned()] {
+        // One that holds something was made by an earlier start.
+        let _ = io.remove_dir(&dir).await;
+    }
 }
 
 pub(crate) async fn journal_directories<I: Io>(
