@@ -14,7 +14,7 @@ use process::{Broker, Directory, cpus};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 fn bench(arguments: &[&str], dir: &Path) -> Command {
@@ -155,13 +155,13 @@ fn a_broker_that_stands_still_is_seen_by_every_request_that_was_due() {
         &server,
     ];
     let mut command = bench(&load, dir.path());
-    let running = command
+    let mut running = command
         .arg("--hgrm")
         .arg(&prefix)
         .spawn()
         .expect("it starts");
     // The window is found by what the broker was told, not by a clock: a slow machine only moves it.
-    await_records(&broker, 700);
+    await_records(&broker, 700, &mut running);
     let pid = Pid::from_raw(broker.pid() as i32).expect("a process");
     kill_process(pid, Signal::STOP).expect("it is ours");
     std::thread::sleep(STALL);
@@ -189,7 +189,7 @@ fn a_broker_that_stands_still_is_seen_by_every_request_that_was_due() {
 }
 
 /// Waits until the broker has taken so many records of the load: then it counts.
-fn await_records(broker: &Broker, records: u64) {
+fn await_records(broker: &Broker, records: u64, load: &mut Child) {
     let server = broker.addresses().remove(0);
     let options = millrace::client::blocking::ClientOptions::default();
     let client = millrace::client::blocking::Client::connect([server], options);
@@ -201,6 +201,8 @@ fn await_records(broker: &Broker, records: u64) {
         if taken.map(|(_, count)| *count).sum::<u64>() >= records {
             return;
         }
+        let ended = load.try_wait().expect("it is ours");
+        assert!(ended.is_none(), "the load has ended before: {ended:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -252,8 +254,8 @@ fn a_broker_that_goes_away_fails_the_run_with_a_clear_line() {
         "--server",
         &server,
     ];
-    let running = bench(&load, dir.path()).spawn().expect("it starts");
-    await_records(&broker, 10_000);
+    let mut running = bench(&load, dir.path()).spawn().expect("it starts");
+    await_records(&broker, 10_000, &mut running);
     broker.kill();
     let output = running.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(69), "{}", said(&output));
