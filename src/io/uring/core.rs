@@ -10,9 +10,7 @@
 //! first of them ran (the thread was off the CPU for that long), it neither runs them nor counts the timer as an event.
 //! Then only another event wakes it: seen as a hang of two cores that wait for each other, every few runs with a timer of
 //! 1 ms on a crowded machine. So every core has a pulse ([`Core::start_pulse`]) that bounds that sleep. The pulse may be
-//! what became runnable and was not run: then no timer is left, and a core whose only task waits for one operation sleeps
-//! for ever (seen once in some thousand starts of a broker on a machine with five times the work that it can do). So
-//! there are slower pulses behind it; one of them would have to be lost right after the other.
+//! what became runnable and was not run: then no timer is left, and only somebody outside can end the sleep; `alarm` does.
 
 use super::entropy::{self, Chance};
 use crate::base::CoreId;
@@ -32,8 +30,6 @@ use std::time::Duration;
 /// The pulse of a core at work and of one at rest.
 const PULSE_MIN: Duration = Duration::from_millis(10);
 const PULSE_MAX: Duration = Duration::from_millis(160);
-/// The pulses behind it. Primes: two that came at once would be lost at once.
-const BACKUP_PULSES_MS: [u64; 4] = [479, 997, 1_999, 4_001];
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -114,18 +110,8 @@ impl Core {
         });
     }
 
-    /// See the top: timers that never let the executor sleep for long. The first slows down while nothing else runs.
+    /// See the top: a timer that never lets the executor sleep for long. It slows down while nothing else runs.
     pub(super) fn start_pulse(self: &Rc<Self>) {
-        for period_ms in BACKUP_PULSES_MS {
-            let polls = Rc::clone(&self.polls);
-            self.spawn(async move {
-                loop {
-                    glommio::timer::sleep(Duration::from_millis(period_ms)).await;
-                    // A pulse is no work.
-                    polls.set(polls.get() - 1);
-                }
-            });
-        }
         let polls = Rc::clone(&self.polls);
         self.spawn(async move {
             let mut pulse = PULSE_MIN;

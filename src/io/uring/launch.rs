@@ -6,6 +6,7 @@
 //!  a panic: note it, stop this core, raise the alarm ──> every other core drops its main and its tasks, and ends
 //! ```
 
+use super::alarm::{Alarm, Rouser};
 use super::core::{Core, panic_text};
 use super::mailbox::{Ends, mesh};
 use super::{Uring, UringMailbox};
@@ -18,10 +19,9 @@ use std::future::{Future, poll_fn};
 use std::io::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,6 +96,7 @@ where
         threads.push((go, thread));
     }
     drop(up);
+    let _rouser = Rouser::start(&options.name, &alarm)?;
     let all_up = ups.iter().filter(|is_up| *is_up).count() == cores;
     let threads: Vec<JoinHandle<End<T>>> = threads
         .into_iter()
@@ -238,13 +239,14 @@ where
         poll_main(core, alarm, context, |context| work.as_mut().poll(context))
     })
     .await;
-    alarm.leave(index);
     if matches!(end, End::Failed(_)) {
         alarm.raise();
     }
     let work = work.take();
     let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
     core.stop().await;
+    // Only now: what is still in flight may have to be roused for.
+    alarm.leave(index);
     end
 }
 
@@ -265,48 +267,6 @@ fn poll_main<T>(
         Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
         Ok(Poll::Pending) => Poll::Pending,
         Err(panic) => Poll::Ready(End::Failed(Error::other(panic_text(&*panic)))),
-    }
-}
-
-/// Wakes all cores when one has failed. The lock is taken when a core starts and when it ends, and while the alarm is
-/// raised; a core that runs looks at the flag alone.
-struct Alarm {
-    raised: AtomicBool,
-    sleepers: Mutex<Vec<Option<Waker>>>,
-}
-
-impl Alarm {
-    fn new(cores: usize) -> Self {
-        Self {
-            raised: AtomicBool::new(false),
-            sleepers: Mutex::new(vec![None; cores]),
-        }
-    }
-
-    fn sleepers(&self) -> std::sync::MutexGuard<'_, Vec<Option<Waker>>> {
-        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Acquire)
-    }
-
-    /// Has `waker` woken when the alarm is raised.
-    fn enlist(&self, core: usize, waker: &Waker) {
-        self.sleepers()[core] = Some(waker.clone());
-    }
-
-    /// Takes the core's waker back: it must be dropped on the core that it belongs to.
-    fn leave(&self, core: usize) {
-        let _ = self.sleepers()[core].take();
-    }
-
-    fn raise(&self) {
-        let sleepers = self.sleepers();
-        self.raised.store(true, Ordering::Release);
-        for waker in sleepers.iter().flatten() {
-            waker.wake_by_ref();
-        }
     }
 }
 

@@ -23,8 +23,10 @@
 //!
 //! Decided: what 0.9 gets wrong and what is done about it: `SharedSender::send` hangs on a peer that stopped while full
 //! (see `mailbox`), `DmaFile` probes IOPOLL with an empty file and believes the answer (see `file`), a panic inside
-//! `spawn_blocking` hangs the caller and the executor may sleep with runnable tasks (see `core`), `file_size` looks at the path and not at the file (see `file`).
+//! `spawn_blocking` hangs the caller and the executor may sleep with runnable tasks (see `core` and `alarm`), `file_size`
+//! looks at the path and not at the file (see `file`).
 
+mod alarm;
 mod core;
 mod entropy;
 mod file;

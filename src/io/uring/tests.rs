@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 const LOOPBACK: SocketAddr =
@@ -615,6 +616,23 @@ fn tasks_and_what_they_hold_end_with_main() {
     });
     assert_eq!(open.count(), 0, "descriptors were left open");
     std::net::TcpListener::bind(address).expect("the port is free again");
+}
+
+#[test]
+fn a_core_whose_wake_up_was_lost_is_roused() {
+    let polls = on_core(|_| {
+        let mut polls = 0;
+        // Nobody keeps the waker: as if its wake-up had been lost.
+        std::future::poll_fn(move |_| {
+            polls += 1;
+            if polls < 3 {
+                Poll::Pending
+            } else {
+                Poll::Ready(polls)
+            }
+        })
+    });
+    assert_eq!(polls, 3);
 }
 
 #[test]
