@@ -134,6 +134,8 @@ fn a_failure_is_final(test: &str, fault: Fault) {
         "the disk did not fail"
     );
     assert!(tally.of("refused") > 0, "no client heard of a failure");
+    let gone = tally.of("file systems gone");
+    assert!(gone * 2 <= tally.of("states"), "hardly a state was judged");
 }
 
 #[test]
@@ -144,8 +146,8 @@ fn a_failed_write_is_final() {
 
 #[test]
 #[ignore = "seconds; .ci/run has it"]
-fn a_short_write_is_final() {
-    a_failure_is_final("a_short_write_is_final", Fault::WriteShort);
+fn a_torn_write_is_final() {
+    a_failure_is_final("a_torn_write_is_final", Fault::WriteTorn);
 }
 
 #[test]

@@ -19,6 +19,9 @@ const STATES_OF_A_LIFE: u64 = 50;
 const SLOW: Duration = Duration::from_secs(10);
 /// Every so many states the broker is also stopped and started again.
 const STOP_EVERY: u64 = 8;
+/// EBADMSG: ext4 found a checksum of its own wrong. Without its directories no broker can tell what was there; it says
+/// so and does not start.
+const BAD_FILE_SYSTEM: &str = "(os error 74)";
 /// How many cuts are made in each recovery, by depth: so few starts of the broker make many states.
 const CUTS_BY_DEPTH: [u64; 3] = [2, 2, 3];
 /// How many first cuts of a life have their recoveries cut.
@@ -59,6 +62,7 @@ pub(crate) fn run(worker: &Worker, fs: Fs, job: Job) -> Tally {
             rig: &rig,
             prng: Prng::new(seed ^ (worker.number + 1) << 32 ^ job.states()),
         },
+        forgets: matches!(job, Job::Fault { fault, .. } if fault == Fault::FlushFails),
         tally: Tally::default(),
         left: worker.share(job.states()),
     };
@@ -76,6 +80,8 @@ pub(crate) fn run(worker: &Worker, fs: Fs, job: Job) -> Tally {
 /// A worker at work.
 struct Shift<'a> {
     stage: Stage<'a>,
+    /// Whether the disk forgot what it had taken: also the file system's own blocks, which is then damaged itself.
+    forgets: bool,
     tally: Tally,
     /// States that it still has to judge.
     left: u64,
@@ -198,6 +204,10 @@ impl Shift<'_> {
                 self.tally.add("acked records", judged.acked);
                 self.tally.add("other records", judged.others);
                 Some(recording)
+            }
+            Err(why) if self.forgets && why.contains(BAD_FILE_SYSTEM) => {
+                self.tally.add("file systems gone", 1);
+                None
             }
             Err(why) => {
                 self.tally.fail(&format!("cuts {:?}: {why}", scene.cuts));
