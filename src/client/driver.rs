@@ -287,21 +287,23 @@ mod tests {
                     assert!(sender.in_flight() <= 4);
                 }
             };
-            let receive = async {
-                let mut offsets = Vec::new();
-                while offsets.len() < 50 {
-                    let (_, reply) = receiver.next().await.expect("answered");
-                    let Reply::Produced(produced) = reply else {
-                        panic!("{reply:?}")
-                    };
-                    let first = produced.entries().next().expect("one entry");
-                    offsets.push(first.expect("appended").base_offset);
-                }
-                offsets
-            };
-            zip(send, receive).await.1
+            zip(send, base_offsets(&mut receiver, 50)).await.1
         });
         assert_eq!(offsets, (0..50).map(Offset).collect::<Vec<_>>());
+    }
+
+    /// Where the next `count` produces were appended.
+    async fn base_offsets(receiver: &mut Receiver<Uring>, count: usize) -> Vec<Offset> {
+        let mut offsets = Vec::new();
+        while offsets.len() < count {
+            let (_, reply) = receiver.next().await.expect("answered");
+            let Reply::Produced(produced) = reply else {
+                panic!("{reply:?}")
+            };
+            let first = produced.entries().next().expect("one entry");
+            offsets.push(first.expect("appended").base_offset);
+        }
+        offsets
     }
 
     #[test]
@@ -320,16 +322,7 @@ mod tests {
                 pushed.expect("a small request");
             }
             sender.flush().await.expect("the connection lives");
-            let mut offsets = Vec::new();
-            while offsets.len() < 3 {
-                let (_, reply) = receiver.next().await.expect("answered");
-                let Reply::Produced(produced) = reply else {
-                    panic!("{reply:?}")
-                };
-                let first = produced.entries().next().expect("one entry");
-                offsets.push(first.expect("appended").base_offset);
-            }
-            offsets
+            base_offsets(&mut receiver, 3).await
         });
         assert_eq!(offsets, [Offset(0), Offset(1), Offset(2)]);
     }

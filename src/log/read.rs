@@ -1,7 +1,7 @@
 //! Reading back: pieces of memory for the hot tail, spans of the file for the rest, never a look at the file itself
 //! except to find a timestamp.
 
-use crate::base::{Body, Offset, RecordBatch, TimestampMs, record};
+use crate::base::{Body, Offset, Part, RecordBatch, TimestampMs, record};
 use crate::io::Io;
 use crate::log::check::Check;
 use crate::log::chunk::Chunk;
@@ -10,7 +10,33 @@ use crate::log::locate::{self, Boundary};
 use crate::log::partition::PartitionLog;
 use crate::log::segment::Segment;
 use crate::log::tail::Piece;
+use std::io::{ErrorKind, Result as IoResult};
 use std::rc::Rc;
+
+/// The bytes of a body in one piece, for readers within the broker. A file that ends before its span is an error.
+pub async fn gather<I: Io>(io: &I, body: &Body<Chunk<I>, I::Source>) -> IoResult<Vec<u8>> {
+    let mut all = Vec::with_capacity(body.bytes as usize);
+    for part in &body.parts {
+        match part {
+            Part::Memory { chunk, from, until } => {
+                all.extend_from_slice(&chunk.as_ref()[*from..*until]);
+            }
+            Part::Copied { from, until } => all.extend_from_slice(&body.copied[*from..*until]),
+            Part::File {
+                source,
+                position,
+                bytes,
+            } => {
+                let read = io.read_source(source, *position, *bytes as usize).await?;
+                if read.len() as u64 != *bytes {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                all.extend_from_slice(&read);
+            }
+        }
+    }
+    Ok(all)
+}
 
 impl<I: Io> PartitionLog<I> {
     /// Adds to `body` whole batches from the one that holds `from` on (in the file it may begin up to an index

@@ -11,10 +11,10 @@
 use crate::base::{Body, Offset, RecordBatch};
 use crate::engine::EngineError;
 use crate::io::Io;
+use crate::log::gather;
 use crate::partition::{Numbered, Producers, Verdict};
 use crate::shard::core::Core;
 use crate::shard::hosted::Hosted;
-use crate::shard::replay::gather;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -114,7 +114,8 @@ async fn read_back<I: Io>(io: &I, hosted: &Hosted<I>) -> Result<Producers, Strin
         body.clear();
         let read = log.read(from, until, READ_BYTES, &mut body).await;
         read.map_err(|error| format!("at offset {from}: {error}"))?;
-        let bytes = gather::<I>(io, &body).await?;
+        let bytes = gather(io, &body).await;
+        let bytes = bytes.map_err(|error| format!("at offset {from}: {error}"))?;
         let next = note_all(&mut producers, &bytes, from)?;
         if next == from {
             return Err(format!("at offset {from}: nothing to read"));

@@ -1,10 +1,10 @@
 //! Reading partitions of our own back: the catalog's, and those of committed offsets.
 
 use crate::base::record::records;
-use crate::base::{Body, Offset, Part, RecordBatch};
+use crate::base::{Body, Offset, RecordBatch};
 use crate::catalog::{Catalog, Record};
 use crate::io::Io;
-use crate::log::{Chunk, PartitionLog};
+use crate::log::{PartitionLog, gather};
 
 const READ_BYTES: u64 = 1 << 20;
 
@@ -39,39 +39,11 @@ pub(super) async fn read_all<I: Io>(
         log.read(from, until, READ_BYTES, &mut body)
             .await
             .map_err(|error| format!("at offset {from}: {error}"))?;
-        let bytes = gather::<I>(io, &body).await?;
+        let bytes = gather(io, &body).await;
+        let bytes = bytes.map_err(|error| format!("at offset {from}: {error}"))?;
         from = apply(&bytes, from, &mut take)?;
     }
     Ok(())
-}
-
-/// The bytes of a body in one piece.
-pub(super) async fn gather<I: Io>(
-    io: &I,
-    body: &Body<Chunk<I>, I::Source>,
-) -> Result<Vec<u8>, String> {
-    let mut all = Vec::with_capacity(body.bytes as usize);
-    for part in &body.parts {
-        match part {
-            Part::Memory { chunk, from, until } => {
-                all.extend_from_slice(&chunk.as_ref()[*from..*until]);
-            }
-            Part::Copied { from, until } => all.extend_from_slice(&body.copied[*from..*until]),
-            Part::File {
-                source,
-                position,
-                bytes,
-            } => {
-                let read = io.read_source(source, *position, *bytes as usize).await;
-                let read = read.map_err(|error| format!("cannot read: {error}"))?;
-                if read.len() as u64 != *bytes {
-                    return Err("the file ends too early".to_owned());
-                }
-                all.extend_from_slice(&read);
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// Takes the records of the whole batches from `from` on; returns the offset after them.

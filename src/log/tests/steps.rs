@@ -2,12 +2,11 @@
 
 use crate::base::record::{BatchBuilder, records};
 use crate::base::{
-    AckLevel, Body, NodeId, Offset, Part, PartitionKey, PartitionNo, RecordBatch, TimestampMs,
-    TopicId,
+    AckLevel, Body, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs, TopicId,
 };
 use crate::io::Io;
 use crate::log::{
-    Chunk, Log, LogError, Options, PartitionLog, RecoveryReport, SegmentSettings, recover,
+    Chunk, Log, LogError, Options, PartitionLog, RecoveryReport, SegmentSettings, gather, recover,
     retire_journals,
 };
 use std::path::Path;
@@ -99,23 +98,9 @@ pub(super) async fn reached<I: Io>(
 
 /// The bytes of a body.
 pub(super) async fn bytes_of<I: Io>(io: &I, body: &Body<Chunk<I>, I::Source>) -> Vec<u8> {
-    let mut all = Vec::new();
-    for part in &body.parts {
-        match part {
-            Part::Memory { chunk, from, until } => all.extend(&chunk.as_ref()[*from..*until]),
-            Part::Copied { from, until } => all.extend(&body.copied[*from..*until]),
-            Part::File {
-                source,
-                position,
-                bytes,
-            } => {
-                let read = io.read_source(source, *position, *bytes as usize).await;
-                let read = read.expect("readable");
-                assert_eq!(read.len() as u64, *bytes, "a span lies in its file");
-                all.extend(read);
-            }
-        }
-    }
+    let all = gather(io, body)
+        .await
+        .expect("readable, and within its files");
     assert_eq!(all.len() as u64, body.bytes);
     all
 }

@@ -38,6 +38,25 @@ impl<'a> Topic<'a> {
     }
 }
 
+/// Walks over the topics of a request and the partitions of each, as steps. A topic is its id from version `id_from` on.
+#[inline]
+pub(super) fn walk<'a, S>(
+    reader: &mut Reader<'a>,
+    (shape, id_from): (Shape, i16),
+    topic: impl Fn(Topic<'a>) -> S,
+    partition: impl Fn(&mut Reader<'a>, Shape) -> Result<S, Malformed>,
+    step: &mut impl FnMut(S),
+) -> Result<(), Malformed> {
+    for _ in 0..reader.count(shape)?.unwrap_or(0) {
+        step(topic(Topic::read(reader, shape, id_from)?));
+        for _ in 0..reader.count(shape)?.unwrap_or(0) {
+            step(partition(reader, shape)?);
+        }
+        reader.tagged(shape)?;
+    }
+    Ok(())
+}
+
 /// A partition of the request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct EchoedPartition {

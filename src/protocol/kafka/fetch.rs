@@ -10,7 +10,7 @@
 use crate::base::Offset;
 use crate::engine::FetchedPartition;
 use crate::protocol::kafka::api::{self, key};
-use crate::protocol::kafka::echo::{Echo, EchoedPartition, Topic};
+use crate::protocol::kafka::echo::{Echo, EchoedPartition, Topic, walk};
 use crate::protocol::kafka::wire::{
     Malformed, Reader, Shape, write_count, write_tagged, write_varint,
 };
@@ -96,17 +96,8 @@ impl<'a> Fetch<'a> {
     fn visit(&self, mut step: impl FnMut(Step<'a>)) -> Result<(), Malformed> {
         let mut reader = Reader::new(self.topics);
         let shape = self.shape;
-        for _ in 0..reader.count(shape)?.unwrap_or(0) {
-            step(Step::Topic(Topic::read(
-                &mut reader,
-                shape,
-                TOPIC_IDS_FROM,
-            )?));
-            for _ in 0..reader.count(shape)?.unwrap_or(0) {
-                step(partition(&mut reader, shape)?);
-            }
-            reader.tagged(shape)?;
-        }
+        let form = (shape, TOPIC_IDS_FROM);
+        walk(&mut reader, form, Step::Topic, entry, &mut step)?;
         if shape.has(7, i16::MAX) {
             forgotten(&mut reader, shape)?;
         }
@@ -117,7 +108,7 @@ impl<'a> Fetch<'a> {
     }
 }
 
-fn partition<'a>(reader: &mut Reader<'_>, shape: Shape) -> Result<Step<'a>, Malformed> {
+fn entry<'a>(reader: &mut Reader<'a>, shape: Shape) -> Result<Step<'a>, Malformed> {
     let index = reader.i32()?;
     if shape.has(9, i16::MAX) {
         let _current_leader_epoch = reader.i32()?;

@@ -4,7 +4,7 @@ use crate::base::AckLevel;
 use crate::base::batch::{HEADER_BYTES, Header, LENGTH_PREFIX_BYTES, MAGIC};
 use crate::engine::{EngineError, Produced};
 use crate::protocol::kafka::api::{self, Api, key};
-use crate::protocol::kafka::echo::{Echo, Topic};
+use crate::protocol::kafka::echo::{Echo, Topic, walk};
 use crate::protocol::kafka::wire::{
     Malformed, Reader, Shape, write_count, write_string, write_tagged,
 };
@@ -84,22 +84,17 @@ impl<'a> Produce<'a> {
     fn visit(&self, mut step: impl FnMut(Step<'a>)) -> Result<(), Malformed> {
         let mut reader = Reader::new(self.topics);
         let shape = self.shape;
-        for _ in 0..reader.count(shape)?.unwrap_or(0) {
-            step(Step::Topic(Topic::read(
-                &mut reader,
-                shape,
-                TOPIC_IDS_FROM,
-            )?));
-            for _ in 0..reader.count(shape)?.unwrap_or(0) {
-                let index = reader.i32()?;
-                let records = reader.bytes(shape)?;
-                reader.tagged(shape)?;
-                step(Step::Partition { index, records });
-            }
-            reader.tagged(shape)?;
-        }
+        let form = (shape, TOPIC_IDS_FROM);
+        walk(&mut reader, form, Step::Topic, entry, &mut step)?;
         reader.tagged(shape)
     }
+}
+
+fn entry<'a>(reader: &mut Reader<'a>, shape: Shape) -> Result<Step<'a>, Malformed> {
+    let index = reader.i32()?;
+    let records = reader.bytes(shape)?;
+    reader.tagged(shape)?;
+    Ok(Step::Partition { index, records })
 }
 
 /// Looks at what Kafka asks of the records of one partition beyond what any batch must be: exactly one batch, of a

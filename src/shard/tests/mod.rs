@@ -18,8 +18,8 @@ use crate::engine::{
 };
 use crate::io::sim::{Outcome, Sim, SimIo};
 use crate::io::{Io, Signal};
+use crate::log::gather;
 use crate::log::{Options as LogOptions, recover};
-use crate::shard::replay::gather;
 use crate::shard::{Options, Shard, Share, StartError, StartReport, share};
 use std::cell::{Cell, RefCell};
 use std::future::Future;

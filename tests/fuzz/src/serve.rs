@@ -1,22 +1,37 @@
 //! Connections in front of an engine, on the simulated network, and what must be true of every one of them: replies are
 //! whole, decode, answer the frames that were sent, in their order; and net stops.
 
+use crate::engine::{Forgetful, SPAN_BYTES};
 use crate::script::Act;
 use millrace::base::{AckLevel, CoreId, NodeId};
 use millrace::engine::{Engine, TopicSettings};
-use millrace::io::sim::{SimIo, SimReader, SimSource, SimWriter};
-use millrace::io::{Io, Listener, Reader, Signal, Writer};
+use millrace::io::sim::{Sim, SimDisk, SimIo, SimReader, SimSource, SimWriter};
+use millrace::io::{File, Io, Listener, OpenMode, Reader, Signal, Writer};
 use millrace::net::{Kafka, Net, Options};
 use millrace::protocol::kafka::Cluster;
 use millrace::protocol::native::{Caps, Reply, Split, split};
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How long a peer waits for answers after its last act: far longer than an engine of ours takes, but for a fetch that
 /// was told to wait, which the stop then cuts short.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// A broker on a simulated machine of its own: an engine that remembers little, and a file for it to send from.
+pub fn on_sim<F: Future<Output = ()>>(serve: impl FnOnce(SimIo, Forgetful) -> F + 'static) {
+    let sim = Sim::with_disk(1, SimDisk::new(1));
+    sim.run(|io| async move {
+        let path = Path::new("/span");
+        let file = io.open(path, OpenMode::CreateNew).await.expect("new");
+        file.allocate(SPAN_BYTES).await.expect("there is room");
+        let source = io.open_source(path).await.expect("there");
+        serve(io.clone(), Forgetful::new(io, source)).await;
+    })
+    .done();
+}
 
 /// Serves `engine` to a peer that follows `acts`; what it was answered is checked.
 pub async fn serve<E: Engine<Source = SimSource>>(io: SimIo, engine: E, acts: Vec<Act>) {
