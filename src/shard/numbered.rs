@@ -5,7 +5,11 @@
 //!   unknown, id of this start ── it never wrote before ────────> append
 //!   unknown, id of an earlier start ─┬─ log was read ──────────> append (its batches are too old to come again)
 //!                                    └─ not yet ─> read its end, and meanwhile: try again
+//!   unknown, and a batch of it had to be tried again ──────────> append that one; those behind it wait for it
 //! ```
+//! An unknown producer may begin with any number, as in Kafka. But with five batches on its way the first of them may be
+//! the one that is refused for a moment, and the second must not become the first: what is refused is remembered.
+//!
 //! Reading nothing at a start keeps starts short; who comes back is what tells that a partition has to be looked at.
 
 use crate::base::{Body, Offset, RecordBatch};
@@ -16,6 +20,7 @@ use crate::partition::{Numbered, Producers, Verdict};
 use crate::shard::core::Core;
 use crate::shard::hosted::Hosted;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// How much of a partition's end is read. What comes again after a restart was on its way at the end of the last one.
@@ -27,7 +32,12 @@ const READ_BYTES: u64 = 1 << 20;
 pub(super) struct NumberedProducers {
     known: RefCell<Producers>,
     earlier: RefCell<Earlier>,
+    /// By unknown producer: the first batch that was refused and will come again.
+    awaited: RefCell<BTreeMap<i64, Numbered>>,
 }
+
+/// Unknown producers whose refused batches are remembered; of more, the oldest is forgotten: 64 KiB.
+const AWAITED_MAX: usize = 1_000;
 
 /// What is known of producers of earlier starts.
 #[derive(Debug, Default)]
@@ -40,17 +50,53 @@ enum Earlier {
     Failed(String),
 }
 
-/// Decides on a batch: the offsets that it got before, or none if it is to be appended.
-pub(super) fn admit<I: Io>(
+/// The offsets of a batch: of its first record and behind its last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// It was appended.
+    Now(Offset, Offset),
+    /// It had been, and has come again.
+    Before(Offset, Offset),
+}
+
+/// Appends a batch by `append`, if it is its turn and it was not taken before.
+pub(super) fn append<I: Io>(
     core: &Core<I>,
     hosted: &Rc<Hosted<I>>,
     batch: Numbered,
-) -> Result<Option<(Offset, Offset)>, EngineError> {
+    append: impl FnOnce() -> Result<(Offset, Offset), EngineError>,
+) -> Result<Taken, EngineError> {
+    let producers = hosted.producers();
+    let appended = match admit(core, hosted, batch) {
+        Ok(Some(before)) => return Ok(before),
+        Ok(None) => append(),
+        Err(error) => Err(error),
+    };
+    match appended {
+        Ok((base, until)) => {
+            producers.note(batch, base, until);
+            Ok(Taken::Now(base, until))
+        }
+        Err(error) => {
+            if matches!(error, EngineError::Overloaded(_) | EngineError::DiskFull) {
+                producers.refused(batch);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Decides on a batch; none: it is to be appended.
+fn admit<I: Io>(
+    core: &Core<I>,
+    hosted: &Rc<Hosted<I>>,
+    batch: Numbered,
+) -> Result<Option<Taken>, EngineError> {
     let producers = hosted.producers();
     let verdict = producers.known.borrow().decide(batch);
     match verdict {
         Verdict::Append => Ok(None),
-        Verdict::Duplicate { base, until } => Ok(Some((base, until))),
+        Verdict::Duplicate { base, until } => Ok(Some(Taken::Before(base, until))),
         Verdict::OutOfOrder { expected } => Err(EngineError::OutOfOrder {
             expected,
             found: batch.first,
@@ -59,15 +105,48 @@ pub(super) fn admit<I: Io>(
             current,
             found: batch.epoch,
         }),
-        Verdict::Unknown if core.producers.is_of_this_start(batch.id) => Ok(None),
-        Verdict::Unknown => look_back(core, hosted).map(|()| None),
+        Verdict::Unknown => {
+            if !core.producers.is_of_this_start(batch.id) {
+                look_back(core, hosted)?;
+            }
+            producers.is_turn_of(batch).map(|()| None)
+        }
     }
 }
 
-/// Takes note of what was appended.
-pub(super) fn note<I: Io>(hosted: &Hosted<I>, batch: Numbered, base: Offset, until: Offset) {
-    let mut known = hosted.producers().known.borrow_mut();
-    known.note(batch, base, until);
+impl NumberedProducers {
+    fn note(&self, batch: Numbered, base: Offset, until: Offset) {
+        self.known.borrow_mut().note(batch, base, until);
+        self.awaited.borrow_mut().remove(&batch.id);
+    }
+
+    /// Takes note that a batch was not appended for a reason that passes.
+    fn refused(&self, batch: Numbered) {
+        let mut awaited = self.awaited.borrow_mut();
+        if self.known.borrow().decide(batch) != Verdict::Unknown {
+            return;
+        }
+        if awaited.len() == AWAITED_MAX {
+            awaited.pop_first();
+        }
+        let first = awaited.entry(batch.id).or_insert(batch);
+        if first.epoch < batch.epoch {
+            *first = batch;
+        }
+    }
+
+    /// Refuses a batch of an unknown producer that an earlier one has to come before.
+    fn is_turn_of(&self, batch: Numbered) -> Result<(), EngineError> {
+        match self.awaited.borrow().get(&batch.id) {
+            Some(first) if first.epoch == batch.epoch && first.first != batch.first => {
+                Err(EngineError::OutOfOrder {
+                    expected: first.first,
+                    found: batch.first,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whether the end of the log was read; begins to if not.

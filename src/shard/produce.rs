@@ -7,7 +7,7 @@ use crate::log::Draw;
 use crate::shard::core::Core;
 use crate::shard::hosted::{Hosted, check};
 use crate::shard::message::{ForwardedProduce, Reply, Request};
-use crate::shard::numbered;
+use crate::shard::numbered::{self, Taken};
 use crate::shard::post::Pending;
 use std::rc::Rc;
 
@@ -110,23 +110,21 @@ pub(super) fn append_to<I: Io>(
     batches: &[u8],
 ) -> Result<Appended<I>, EngineError> {
     let checked = check(batches)?;
-    let numbered = checked.numbered();
-    let before = match numbered {
-        Some(batch) => numbered::admit(core, &hosted, batch)?,
-        None => None,
+    let append = || hosted.append(&checked, level, draw);
+    let (base, until) = match checked.numbered() {
+        None => append()?,
+        Some(batch) => match numbered::append(core, &hosted, batch, append)? {
+            Taken::Now(base, until) => (base, until),
+            Taken::Before(base, until) => {
+                return Ok(Appended {
+                    hosted,
+                    base,
+                    until,
+                    level,
+                });
+            }
+        },
     };
-    if let Some((base, until)) = before {
-        return Ok(Appended {
-            hosted,
-            base,
-            until,
-            level,
-        });
-    }
-    let (base, until) = hosted.append(&checked, level, draw)?;
-    if let Some(batch) = numbered {
-        numbered::note(&hosted, batch, base, until);
-    }
     let mut stats = core.stats.borrow_mut();
     stats.produced_batches += u64::from(checked.batches());
     stats.produced_records += checked.records();

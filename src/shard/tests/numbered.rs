@@ -78,6 +78,44 @@ async fn send_as(
     send(broker, 1, key, &numbered(id, epoch, values)).await
 }
 
+/// Goal: of two batches on their way, the second is not taken as the producer's first when the first had to be tried again.
+#[test]
+fn a_batch_waits_for_the_one_before_it_that_was_refused_for_a_moment() {
+    let sim = Sim::new(5);
+    let (topic, id) = run_well(&sim, 1, |broker| async move {
+        let shard = broker.shard(0);
+        let made = shard.create_topic(new_topic("t", 1, AckLevel::Written));
+        let topic = made.await.expect("made");
+        // The partition is not empty, and does not know the producer.
+        let other = shard.new_producer_id();
+        let taken = send(&broker, 0, key(&topic, 0), &numbered(other, 0, &[0])).await;
+        assert_eq!(taken, Ok(Offset(0)));
+        (topic, shard.new_producer_id())
+    });
+    let key = key(&topic, 0);
+    run_well(&sim, 1, move |broker| async move {
+        let shard = broker.shard(0);
+        let first = shard.produce(key, AckLevel::Written, &numbered(id, 0, &[10, 11]));
+        let refused = shard.produced(first).await;
+        assert!(
+            matches!(refused, Err(EngineError::Overloaded(_))),
+            "{refused:?}"
+        );
+        let too_early = Err(EngineError::OutOfOrder {
+            expected: 10,
+            found: 12,
+        });
+        let second = numbered(id, 0, &[12]);
+        assert_eq!(send(&broker, 0, key, &second).await, too_early);
+        assert_eq!(
+            send(&broker, 0, key, &numbered(id, 0, &[10, 11])).await,
+            Ok(Offset(1))
+        );
+        assert_eq!(send(&broker, 0, key, &second).await, Ok(Offset(3)));
+        assert_eq!(broker.read_all(0, key).await, [0, 10, 11, 12]);
+    });
+}
+
 /// Goal: a producer that goes on after its broker died has nothing lost and nothing twice. Method: seeded batches of random
 /// length, of which up to five are not known to be taken when the disk is killed; the next life is sent all of those again.
 #[test]
