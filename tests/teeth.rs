@@ -1,7 +1,7 @@
 //! Goal: the tests would notice. Method: the library is built with the feature `planted` (src/base/planted.rs), one bug
 //! after the other is switched on, and the test that is to catch it has to fail, by name, where it passes without the bug.
 //!
-//! All bugs, some minutes:
+//! All bugs, some minutes (MILLRACE_BUGS: only these, by name, with commas between them):
 //! ```text
 //! cargo test --test teeth -- --ignored --nocapture all_planted_bugs
 //! ```
@@ -43,6 +43,19 @@ const INDEX: &str = "log::index::tests::a_file_comes_back_and_every_flipped_byte
 const VISIBLE: &str =
     "shard::tests::fetches::a_record_is_visible_only_once_it_is_acked_at_its_level";
 
+const NUMBERED: &str =
+    "shard::tests::numbered::what_is_sent_again_is_answered_again_and_gaps_are_refused";
+const PRODUCERS: &str =
+    "shard::tests::numbered::nothing_is_taken_twice_across_the_death_of_the_broker";
+const QUEUED: &str =
+    "shard::tests::numbered::a_batch_waits_for_the_one_before_it_that_was_refused_for_a_moment";
+const COMMITS: &str = "shard::tests::groups::commits_survive_a_kill_at_any_effect";
+const INSTANCE: &str =
+    "group::tests::members::a_static_member_comes_back_without_a_rebalance_and_fences_the_old_one";
+const GENERATION: &str = "group::tests::members::heartbeats_by_state_and_generation";
+const SILENT: &str = "group::tests::members::a_silent_member_is_dropped_and_the_others_rebalance";
+const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
+
 /// A bug, the test program that catches it, and the test.
 type Catcher = (&'static str, &'static str, &'static str);
 
@@ -83,6 +96,18 @@ const CATCHERS: &[Catcher] = &[
     ("delete-before-record", LIB, BUSY),
     ("visible-before-synced", LIB, VISIBLE),
     ("missing-segment-is-absence", LIB, GONE),
+    ("take-twice", LIB, NUMBERED),
+    ("take-gap", LIB, NUMBERED),
+    ("take-fenced", LIB, NUMBERED),
+    ("forget-producers", LIB, PRODUCERS),
+    ("jump-queue", LIB, QUEUED),
+    ("commit-early", LIB, COMMITS),
+    ("compact-in-place", LIB, COMMITS),
+    ("trust-half-snapshot", LIB, COMMITS),
+    ("ignore-fenced-instance", LIB, INSTANCE),
+    ("any-generation", LIB, GENERATION),
+    ("keep-silent-member", LIB, SILENT),
+    ("acks-all-written", LIB, ACKS),
 ];
 
 /// The test programs with the bugs in them, by the names of their targets.
@@ -215,5 +240,13 @@ fn some_planted_bugs_are_caught() {
 #[test]
 #[ignore = "minutes; the door comment has the command"]
 fn all_planted_bugs_are_caught() {
-    try_bugs("teeth-all", CATCHERS);
+    let Ok(named) = std::env::var("MILLRACE_BUGS") else {
+        return try_bugs("teeth-all", CATCHERS);
+    };
+    let of_name = |name| CATCHERS.iter().find(|(known, ..)| *known == name);
+    let named = named.split(',').map(|name| match of_name(name) {
+        Some(catcher) => *catcher,
+        None => panic!("MILLRACE_BUGS: no bug is called {name}"),
+    });
+    try_bugs("teeth-named", &named.collect::<Vec<_>>());
 }

@@ -71,6 +71,30 @@ pub enum Bug {
     VisibleBeforeSynced,
     /// A log whose first segment is gone seems to begin later.
     MissingSegmentIsAbsence,
+    /// A numbered batch that was taken before is taken again.
+    TakeTwice,
+    /// A numbered batch is taken although one before it is missing.
+    TakeGap,
+    /// A batch of an epoch that was fenced off is taken.
+    TakeFenced,
+    /// What numbered producers wrote before a start is not looked up.
+    ForgetProducers,
+    /// A numbered batch does not wait for the one before it that was refused for a moment.
+    JumpQueue,
+    /// A committed offset is acknowledged before it is stored.
+    CommitEarly,
+    /// Committed offsets are removed before those that count are written anew.
+    CompactInPlace,
+    /// A compaction of committed offsets that did not come to its end counts.
+    TrustHalfSnapshot,
+    /// A static member that was replaced still is one.
+    IgnoreFencedInstance,
+    /// A member of an earlier generation is served.
+    AnyGeneration,
+    /// A member that says nothing any more stays one.
+    KeepSilentMember,
+    /// A Kafka producer that waits for all replicas is answered when its records are written, not synced.
+    AcksAllWritten,
 }
 
 /// Every bug with the name that switches it on.
@@ -108,6 +132,18 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("delete-before-record", Bug::DeleteBeforeRecord),
     ("visible-before-synced", Bug::VisibleBeforeSynced),
     ("missing-segment-is-absence", Bug::MissingSegmentIsAbsence),
+    ("take-twice", Bug::TakeTwice),
+    ("take-gap", Bug::TakeGap),
+    ("take-fenced", Bug::TakeFenced),
+    ("forget-producers", Bug::ForgetProducers),
+    ("jump-queue", Bug::JumpQueue),
+    ("commit-early", Bug::CommitEarly),
+    ("compact-in-place", Bug::CompactInPlace),
+    ("trust-half-snapshot", Bug::TrustHalfSnapshot),
+    ("ignore-fenced-instance", Bug::IgnoreFencedInstance),
+    ("any-generation", Bug::AnyGeneration),
+    ("keep-silent-member", Bug::KeepSilentMember),
+    ("acks-all-written", Bug::AcksAllWritten),
 ];
 
 /// Whether `bug` is switched on.

@@ -12,6 +12,7 @@
 //!
 //! Reading nothing at a start keeps starts short; who comes back is what tells that a partition has to be looked at.
 
+use crate::base::planted::{Bug, planted};
 use crate::base::{Body, Offset, RecordBatch};
 use crate::engine::EngineError;
 use crate::io::Io;
@@ -96,17 +97,20 @@ fn admit<I: Io>(
     let verdict = producers.known.borrow().decide(batch);
     match verdict {
         Verdict::Append => Ok(None),
+        Verdict::Duplicate { .. } if planted(Bug::TakeTwice) => Ok(None),
         Verdict::Duplicate { base, until } => Ok(Some(Taken::Before(base, until))),
+        Verdict::OutOfOrder { .. } if planted(Bug::TakeGap) => Ok(None),
         Verdict::OutOfOrder { expected } => Err(EngineError::OutOfOrder {
             expected,
             found: batch.first,
         }),
+        Verdict::Fenced { .. } if planted(Bug::TakeFenced) => Ok(None),
         Verdict::Fenced { current } => Err(EngineError::Fenced {
             current,
             found: batch.epoch,
         }),
         Verdict::Unknown => {
-            if !core.producers.is_of_this_start(batch.id) {
+            if !core.producers.is_of_this_start(batch.id) && !planted(Bug::ForgetProducers) {
                 look_back(core, hosted)?;
             }
             producers.is_turn_of(batch).map(|()| None)
@@ -138,6 +142,7 @@ impl NumberedProducers {
     /// Refuses a batch of an unknown producer that an earlier one has to come before.
     fn is_turn_of(&self, batch: Numbered) -> Result<(), EngineError> {
         match self.awaited.borrow().get(&batch.id) {
+            _ if planted(Bug::JumpQueue) => Ok(()),
             Some(first) if first.epoch == batch.epoch && first.first != batch.first => {
                 Err(EngineError::OutOfOrder {
                     expected: first.first,

@@ -2,6 +2,7 @@
 
 use crate::base::AckLevel;
 use crate::base::batch::{HEADER_BYTES, Header, LENGTH_PREFIX_BYTES, MAGIC};
+use crate::base::planted::{Bug, planted};
 use crate::engine::{EngineError, Produced};
 use crate::protocol::kafka::api::{self, Api, key};
 use crate::protocol::kafka::echo::{Echo, Topic, walk};
@@ -66,6 +67,7 @@ impl<'a> Produce<'a> {
         match self.acks {
             0 => Some(AckLevel::None),
             1 => Some(AckLevel::Written),
+            -1 if planted(Bug::AcksAllWritten) => Some(AckLevel::Written),
             -1 => Some(AckLevel::Synced),
             _ => None,
         }

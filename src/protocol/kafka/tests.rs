@@ -2,7 +2,7 @@
 //! is refused, and with a changed byte nothing panics. Method: one sample of each, cut and changed at every index.
 
 use super::*;
-use crate::base::{Body, Offset, PartitionKey, PartitionNo, TopicId};
+use crate::base::{AckLevel, Body, Offset, PartitionKey, PartitionNo, TopicId};
 use crate::engine::{EngineError, FetchedPartition, Produced};
 use wire::{write_count, write_string, write_tagged};
 
@@ -182,6 +182,25 @@ fn produce_sample(shape: Shape) -> Vec<u8> {
         write_tagged(&mut out, shape);
     }
     out
+}
+#[test]
+fn acks_stand_for_levels() {
+    let api = api::find(api::key::PRODUCE).expect("served");
+    let shape = api.shape(api.first);
+    let mut bytes = produce_sample(shape);
+    for (acks, level) in [
+        (0, Some(AckLevel::None)),
+        (1, Some(AckLevel::Written)),
+        (-1, Some(AckLevel::Synced)),
+        (2, None),
+        (i16::MIN, None),
+    ] {
+        // Behind a transactional id that is null.
+        bytes[2..4].copy_from_slice(&i16::to_be_bytes(acks));
+        let produce = Produce::parse(&bytes, shape).expect("well-formed");
+        assert_eq!(produce.level(), level, "{acks}");
+        assert_eq!(produce.is_silent(), acks == 0);
+    }
 }
 
 #[test]

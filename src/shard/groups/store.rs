@@ -11,6 +11,7 @@
 //! log cannot drop its beginning yet, therefore a compaction goes to a new partition. It is whole once its last record
 //! says so: a start that finds one without, deletes it and goes on with the one before it.
 
+use crate::base::planted::{Bug, planted};
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, PartitionNo, TimestampMs};
 use crate::engine::{EngineError, Produced};
@@ -197,7 +198,10 @@ async fn append<I: Io>(
         }
     }
     match last {
-        Some(appended) => appended.settled().await.map(|_: Produced| ()),
+        Some(appended) if !planted(Bug::CommitEarly) => {
+            appended.settled().await.map(|_: Produced| ())
+        }
+        Some(_) => Ok(()),
         None => Ok(()),
     }
 }
@@ -221,6 +225,10 @@ async fn compact_if_worth_it<I: Io>(core: &Rc<Core<I>>, slot: &Slot<I>) {
     let Some(next) = generation.checked_add(1) else {
         return;
     };
+    if planted(Bug::CompactInPlace) {
+        old.mark_deleted();
+        drop(core.log.delete(old.key()).await);
+    }
     match rewrite(core, slot.no, next, live).await {
         Ok(hosted) => {
             *slot.place.borrow_mut() = Place::Open(next, hosted);
