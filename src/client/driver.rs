@@ -11,10 +11,10 @@
 //! at once.
 
 use crate::base::{AckLevel, PartitionKey};
+use crate::client::in_flight::{Closed, InFlight};
 use crate::client::session::{Inbox, Ledger, Outbox, SessionError};
-use crate::io::{Io, Reader, Signal, Writer};
+use crate::io::{Io, Reader, Writer};
 use crate::protocol::native::{Refusal, Reply, TooLarge, Welcome};
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use thiserror::Error;
@@ -26,11 +26,8 @@ pub enum DriveError {
     #[error("connection failed: {0}")]
     Io(#[from] std::io::Error),
     /// The broker closed the connection, or the other half has ended.
-    #[error("connection closed with {unanswered} requests unanswered")]
-    Closed {
-        /// How many requests nobody will answer.
-        unanswered: usize,
-    },
+    #[error(transparent)]
+    Closed(#[from] Closed),
     /// The broker's bytes make no sense.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -42,25 +39,18 @@ pub enum DriveError {
     TooLarge(#[from] TooLarge),
 }
 
-struct Shared {
-    ledger: RefCell<Ledger>,
-    answered: Signal,
-    in_flight_max: usize,
-    closed: Cell<bool>,
-}
-
 /// The half that asks.
 pub struct Sender<I: Io> {
     writer: I::Writer,
     outbox: Outbox,
-    shared: Rc<Shared>,
+    shared: Rc<InFlight<Ledger>>,
 }
 
 /// The half that is answered.
 pub struct Receiver<I: Io> {
     reader: I::Reader,
     inbox: Inbox,
-    shared: Rc<Shared>,
+    shared: Rc<InFlight<Ledger>>,
 }
 
 /// Connects, says hello and waits for the welcome. At most `in_flight_max` requests will wait for replies at a time.
@@ -69,14 +59,8 @@ pub async fn connect<I: Io>(
     address: SocketAddr,
     in_flight_max: usize,
 ) -> Result<(Sender<I>, Receiver<I>, Welcome), DriveError> {
-    assert!(in_flight_max > 0);
     let (reader, writer) = io.connect(address).await?;
-    let shared = Rc::new(Shared {
-        ledger: RefCell::default(),
-        answered: Signal::new(),
-        in_flight_max,
-        closed: Cell::new(false),
-    });
+    let shared = Rc::new(InFlight::new(Ledger::default(), in_flight_max));
     let mut sender = Sender::<I> {
         writer,
         outbox: Outbox::default(),
@@ -100,21 +84,12 @@ pub async fn connect<I: Io>(
 impl<I: Io> Sender<I> {
     /// Waits until another request may be in flight.
     pub async fn room(&self) -> Result<(), DriveError> {
-        loop {
-            let changed = self.shared.answered.wait();
-            if self.shared.closed.get() {
-                return Err(self.shared.closed_error());
-            }
-            if self.shared.ledger.borrow().len() < self.shared.in_flight_max {
-                return Ok(());
-            }
-            changed.await;
-        }
+        Ok(self.shared.room().await?)
     }
 
     /// How many requests wait for their reply.
     pub fn in_flight(&self) -> usize {
-        self.shared.ledger.borrow().len()
+        self.shared.count()
     }
 
     /// Sends one record batch to one partition, once there is room. Returns the request's correlation id.
@@ -138,11 +113,8 @@ impl<I: Io> Sender<I> {
         to: PartitionKey,
         batch: &[u8],
     ) -> Result<u32, TooLarge> {
+        assert!(self.shared.has_room(), "ask for room first");
         let ledger = &mut self.shared.ledger.borrow_mut();
-        assert!(
-            ledger.len() < self.shared.in_flight_max,
-            "ask for room first"
-        );
         let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let entry = [(to, bytes)].into_iter();
         let correlation = self.outbox.produce(ledger, level, entry)?;
@@ -203,7 +175,7 @@ impl<I: Io> Receiver<I> {
             match received {
                 Ok(0) => {
                     self.shared.close();
-                    return Err(self.shared.closed_error());
+                    return Err(self.shared.closed().into());
                 }
                 Ok(bytes) => self.inbox.filled(bytes),
                 Err(error) => {
@@ -218,21 +190,8 @@ impl<I: Io> Receiver<I> {
             self.shared.close();
         }
         settled?;
-        self.shared.answered.notify();
+        self.shared.note_answer();
         Ok((correlation, reply))
-    }
-}
-
-impl Shared {
-    fn close(&self) {
-        self.closed.set(true);
-        self.answered.notify();
-    }
-
-    fn closed_error(&self) -> DriveError {
-        DriveError::Closed {
-            unanswered: self.ledger.borrow().len(),
-        }
     }
 }
 

@@ -60,6 +60,7 @@ pub mod driver;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod in_flight;
 mod partitioner;
 pub mod session;
 

@@ -263,7 +263,7 @@ impl World {
     /// A connection may end at any time; but what came over it until then must make sense.
     pub(crate) fn judge(&self, error: &DriveError) {
         match error {
-            DriveError::Io(_) | DriveError::Closed { .. } => {}
+            DriveError::Io(_) | DriveError::Closed(_) => {}
             other => self.problem(format!("a connection ended so: {other}")),
         }
     }
