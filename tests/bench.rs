@@ -215,13 +215,7 @@ fn what_is_read_at_the_tail_and_caught_up_on_is_counted() {
         &[&["end-to-end", "--rate", "20K"][..], &short].concat(),
         dir.path(),
     );
-    let measured = figures(&end_to_end);
-    assert!(
-        measured
-            .iter()
-            .any(|(name, value)| name == "end to end p50" && *value > 0.0),
-        "{measured:?}"
-    );
+    assert!(has(&end_to_end, "end to end p50"), "{end_to_end}");
     let consume = [
         "consume",
         "--fill",
@@ -232,13 +226,106 @@ fn what_is_read_at_the_tail_and_caught_up_on_is_counted() {
         "2",
     ];
     let consume = run(&[&consume[..], &short].concat(), dir.path());
-    let measured = figures(&consume);
+    assert!(has(&consume, "throughput"), "{consume}");
+}
+
+fn has(report: &Value, name: &str) -> bool {
+    let figures = figures(report);
+    figures
+        .iter()
+        .any(|(found, value)| found == name && *value > 0.0)
+}
+
+/// Goal: the same loads by Kafka's protocol, from a broker of the bench's own. Its own checks of offsets and checksums are
+/// what fails where a byte is wrong; the suite's rows are held against native ones.
+#[test]
+fn a_load_by_kafkas_protocol_has_the_same_figures() {
+    let dir = Directory::new("bench-kafka");
+    let short = [
+        "--quick",
+        "--duration",
+        "300ms",
+        "--warm-up",
+        "100ms",
+        "--no-probe",
+    ];
+    let kafka = |load: &[&str]| {
+        let report = run(
+            &[load, &short, &["--protocol", "kafka"]].concat(),
+            dir.path(),
+        );
+        assert_eq!(report["rows"][0]["settings"]["protocol"], "kafka");
+        report
+    };
+    let end_to_end = kafka(&["end-to-end", "--rate", "20K"]);
+    assert!(has(&end_to_end, "end to end p50"), "{end_to_end}");
+    let consume = [
+        "consume",
+        "--fill",
+        "4M",
+        "--partitions",
+        "3",
+        "--connections",
+        "2",
+    ];
+    let consume = kafka(&consume);
+    assert!(has(&consume, "throughput"), "{consume}");
+    let suite = kafka(&["suite", "--only", "1"]);
+    for name in ["server CPU", "server CPU, of that by the native protocol"] {
+        assert!(has(&suite, name), "{name} in {suite}");
+    }
+}
+
+/// Goal: any broker that speaks Kafka can be loaded, knowing nothing of it but an address; what Kafka cannot do is told.
+#[test]
+fn a_kafka_broker_that_runs_is_loaded_and_what_it_never_answers_is_refused() {
+    let dir = Directory::new("bench-kafka-running");
+    let flags = ["--kafka", "127.0.0.1:0"];
+    let broker = Broker::spawn_with(&dir.path().join("data"), &cpus(2), &flags);
+    let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+    let server = broker.kafka().remove(0);
+    let load = |ack| {
+        let load = [
+            "produce",
+            "--quick",
+            "--duration",
+            "300ms",
+            "--no-probe",
+            "--ack",
+            ack,
+        ];
+        let more = [
+            "--connections",
+            "3",
+            "--batch-messages",
+            "2",
+            "--in-flight",
+            "8",
+        ];
+        let to = ["--protocol", "kafka", "--server", &server];
+        [&load[..], &more, &to].concat()
+    };
+    let report = run(&load("synced"), dir.path());
+    assert!(has(&report, "throughput"), "{report}");
+    let refused = bench(&load("none"), dir.path())
+        .output()
+        .expect("it starts");
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert!(
-        measured
-            .iter()
-            .any(|(name, value)| name == "throughput" && *value > 0.0),
-        "{measured:?}"
+        said(&refused).contains("give --ack written"),
+        "{}",
+        said(&refused)
     );
+    let native = broker.addresses().remove(0);
+    let to = ["--protocol", "kafka", "--server", &native];
+    let deaf = bench(
+        &[&["produce", "--quick", "--no-probe"][..], &to].concat(),
+        dir.path(),
+    );
+    let deaf = { deaf }.output().expect("it starts");
+    assert!(!deaf.status.success(), "the native port speaks no Kafka");
+    assert!(said(&deaf).contains(&native), "{}", said(&deaf));
+    broker.stop();
 }
 
 #[test]

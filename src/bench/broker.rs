@@ -1,6 +1,9 @@
 //! The broker under test: a child process of our own binary in a directory of its own, or one that runs already.
 
+use crate::bench::kafka::admin::{Admin, AdminError};
+use crate::bench::load::Wire;
 use crate::bench::outcome::BrokerFacts;
+use crate::bench::settings::Protocol;
 use crate::client::blocking::{Client, ClientOptions};
 use crate::client::{ClientError, Cluster, CoreAddress, NewTopic, TopicInfo, TopicRef};
 use rustix::fs::Advice;
@@ -33,7 +36,7 @@ pub enum Under {
     },
     /// One that runs.
     Running {
-        /// `host:port` of any core of it.
+        /// `host:port` of any core of it, where it listens for the protocol of the load.
         server: String,
         /// Its process, if it runs on this machine: else nobody can tell what it uses.
         pid: Option<u32>,
@@ -57,6 +60,12 @@ pub enum BrokerError {
     /// It cannot be talked to.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// It cannot be talked to in Kafka's protocol.
+    #[error(transparent)]
+    Kafka(#[from] AdminError),
+    /// It speaks Kafka's protocol, and nobody knows whether ours, too.
+    #[error("the broker is known as one that speaks Kafka alone")]
+    NotNative,
     /// It tells addresses that mean nothing here.
     #[error("the broker's core {core} listens on {address}, which stands for no address here")]
     Address {
@@ -70,10 +79,18 @@ pub enum BrokerError {
 /// A broker to measure. One of our own ends, and its data with it, when this is dropped.
 #[derive(Debug)]
 pub struct Broker {
-    server: String,
+    doors: Doors,
     pid: Option<u32>,
     facts: BrokerFacts,
     child: Option<OwnBroker>,
+}
+
+/// Where it listens, as `host:port`.
+#[derive(Debug)]
+enum Doors {
+    Native(String),
+    /// For Kafka, by which it is loaded; and for ours, if it is one of ours.
+    Kafka(String, Option<String>),
 }
 
 #[derive(Debug)]
@@ -86,50 +103,77 @@ struct OwnBroker {
 
 impl Broker {
     /// Starts it, or finds it.
-    pub fn start(under: &Under) -> Result<Self, BrokerError> {
+    pub fn start(under: &Under, protocol: Protocol) -> Result<Self, BrokerError> {
         match under {
-            Under::Own { dir, cpus } => Self::own(dir, cpus.as_deref()),
-            Under::Running { server, pid } => Self::running(server, *pid),
+            Under::Own { dir, cpus } => Self::own(dir, cpus.as_deref(), protocol),
+            Under::Running { server, pid } => Self::running(server, *pid, protocol),
         }
     }
 
-    fn own(parent: &Path, cpus: Option<&[usize]>) -> Result<Self, BrokerError> {
+    fn own(parent: &Path, cpus: Option<&[usize]>, protocol: Protocol) -> Result<Self, BrokerError> {
         raise_descriptors();
-        let (mut own, mut lines) = OwnBroker::spawn(parent, cpus)?;
-        let server = lines.find_map(|line| first_address(&line));
+        let (mut own, mut lines) = OwnBroker::spawn(parent, cpus, protocol)?;
+        let native = lines.find_map(|line| first_address(&line));
+        let doors = native.and_then(|native| match protocol {
+            Protocol::Native => Some(Doors::Native(native)),
+            Protocol::Kafka => lines
+                .find_map(|line| first_kafka_address(&line))
+                .map(|kafka| Doors::Kafka(kafka, Some(native))),
+        });
         own.ears.push(std::thread::spawn(move || {
             // Its pipe must never be full.
             lines.for_each(drop);
         }));
-        let Some(server) = server else {
+        let Some(doors) = doors else {
             return Err(BrokerError::Start(own.end()));
         };
         let pinned = cpus.map_or("cores: its own choice".to_owned(), |cpus| {
             format!("cores on CPUs {cpus:?}")
         });
         Ok(Self {
-            server,
+            doors,
             pid: Some(own.child.id()),
             facts: BrokerFacts {
+                software: "millrace",
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                features: vec![build().to_owned(), "own process".to_owned(), pinned],
+                features: [build(), "own process", &pinned]
+                    .into_iter()
+                    .chain(by(protocol))
+                    .map(str::to_owned)
+                    .collect(),
             },
             child: Some(own),
         })
     }
 
-    fn running(server: &str, pid: Option<u32>) -> Result<Self, BrokerError> {
-        Client::connect([server], ClientOptions::default())?;
+    fn running(server: &str, pid: Option<u32>, protocol: Protocol) -> Result<Self, BrokerError> {
+        let doors = match protocol {
+            Protocol::Native => {
+                Client::connect([server], ClientOptions::default())?;
+                Doors::Native(server.to_owned())
+            }
+            Protocol::Kafka => {
+                Admin::connect(server)?;
+                Doors::Kafka(server.to_owned(), None)
+            }
+        };
         let known = match pid {
             Some(pid) => format!("process {pid}"),
             None => "its process is not known (--server-pid): no CPU and memory figures".to_owned(),
         };
         Ok(Self {
-            server: server.to_owned(),
+            doors,
             pid,
             facts: BrokerFacts {
+                software: match protocol {
+                    Protocol::Native => "millrace",
+                    Protocol::Kafka => "Kafka broker",
+                },
                 version: "not told by the broker".to_owned(),
-                features: vec![format!("running at {server}"), known],
+                features: [format!("running at {server}"), known]
+                    .into_iter()
+                    .chain(by(protocol).map(str::to_owned))
+                    .collect(),
             },
             child: None,
         })
@@ -145,27 +189,47 @@ impl Broker {
         self.pid
     }
 
-    /// A client of it.
+    /// A native client of it, if it is known to have a door for one.
     pub fn client(&self) -> Result<Client, BrokerError> {
+        let (Doors::Native(native) | Doors::Kafka(_, Some(native))) = &self.doors else {
+            return Err(BrokerError::NotNative);
+        };
         let options = ClientOptions::default();
-        Ok(Client::connect([self.server.as_str()], options)?)
+        Ok(Client::connect([native.as_str()], options)?)
+    }
+
+    /// The protocol of a load on it.
+    pub fn wire(&self) -> Result<Wire, BrokerError> {
+        match &self.doors {
+            Doors::Native(_) => Ok(Wire::Native),
+            Doors::Kafka(kafka, _) => Ok(Wire::Kafka(Admin::connect(kafka)?.versions()?)),
+        }
     }
 
     /// Makes a topic.
     pub fn create(&self, topic: &NewTopic) -> Result<TopicInfo, BrokerError> {
-        Ok(self.client()?.create_topic(topic)?)
+        match &self.doors {
+            Doors::Native(_) => Ok(self.client()?.create_topic(topic)?),
+            Doors::Kafka(kafka, _) => Ok(Admin::connect(kafka)?.create(topic)?),
+        }
     }
 
     /// Deletes a topic: a search makes one for every try, and its data would fill the disk.
     pub fn delete(&self, topic: &TopicInfo) -> Result<(), BrokerError> {
-        Ok(self.client()?.delete_topic(&TopicRef::Id(topic.id))?)
+        match &self.doors {
+            Doors::Native(_) => Ok(self.client()?.delete_topic(&TopicRef::Id(topic.id))?),
+            Doors::Kafka(kafka, _) => Ok(Admin::connect(kafka)?.delete(topic)?),
+        }
     }
 
     /// Where its cores listen, by core.
     pub fn cores(&self) -> Result<Vec<SocketAddr>, BrokerError> {
-        let (_, mut cores) = self.client()?.topics()?;
+        let (door, mut cores) = match &self.doors {
+            Doors::Native(native) => (native, self.client()?.topics()?.1),
+            Doors::Kafka(kafka, _) => (kafka, Admin::connect(kafka)?.brokers()?),
+        };
         cores.sort_by_key(|core| core.core);
-        let mut cluster = Cluster::new(vec![self.server.clone()], true);
+        let mut cluster = Cluster::new(vec![door.clone()], true);
         cluster.learn(cores.clone());
         let resolve = |core: &CoreAddress| resolve(core, &cluster.address(core.core));
         cores.iter().map(resolve).collect()
@@ -190,6 +254,11 @@ impl Broker {
             _ => None,
         }
     }
+}
+
+/// What is told of the protocol, where it is not ours.
+fn by(protocol: Protocol) -> Option<&'static str> {
+    (protocol == Protocol::Kafka).then_some("loaded by Kafka's protocol")
 }
 
 fn build() -> &'static str {
@@ -231,7 +300,11 @@ pub fn descriptors_max() -> u64 {
 type Lines = Box<dyn Iterator<Item = String> + Send>;
 
 impl OwnBroker {
-    fn spawn(parent: &Path, cpus: Option<&[usize]>) -> Result<(Self, Lines), BrokerError> {
+    fn spawn(
+        parent: &Path,
+        cpus: Option<&[usize]>,
+        protocol: Protocol,
+    ) -> Result<(Self, Lines), BrokerError> {
         let dir = fresh_dir(parent)?;
         let program = std::env::current_exe()
             .map_err(|cause| failed("cannot find the program that runs", cause))?;
@@ -239,8 +312,12 @@ impl OwnBroker {
             let numbers: Vec<String> = cpus.iter().map(usize::to_string).collect();
             numbers.join(",")
         });
+        let kafka = match protocol {
+            Protocol::Native => "off",
+            Protocol::Kafka => "127.0.0.1:0",
+        };
         let spawned = Command::new(&program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--kafka", "off"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--kafka", kafka])
             .args(["--cores", &cores])
             .arg("--data")
             .arg(dir.join("data"))
@@ -327,6 +404,12 @@ fn first_address(line: &str) -> Option<String> {
     Some(address.to_owned())
 }
 
+/// `Kafka clients: 127.0.0.1:40124, 127.0.0.1:40125`: the line behind those.
+fn first_kafka_address(line: &str) -> Option<String> {
+    let addresses = line.strip_prefix("Kafka clients: ")?;
+    Some(addresses.split(", ").next()?.to_owned())
+}
+
 fn fresh_dir(parent: &Path) -> Result<PathBuf, BrokerError> {
     let ours = format!("millrace-bench-{}", std::process::id());
     for number in 0.. {
@@ -372,6 +455,10 @@ mod tests {
         let told = ["millrace 0.1.0 serves on", "  127.0.0.1:40123 (core 0)"];
         let found: Vec<_> = told.iter().filter_map(|line| first_address(line)).collect();
         assert_eq!(found, ["127.0.0.1:40123"]);
+        let told = "Kafka clients: 127.0.0.1:40124, 127.0.0.1:40125";
+        assert_eq!(first_address(told), None);
+        let found = first_kafka_address(told);
+        assert_eq!(found.as_deref(), Some("127.0.0.1:40124"));
     }
 
     #[test]
@@ -380,7 +467,9 @@ mod tests {
             server: "127.0.0.1:1".to_owned(),
             pid: None,
         };
-        let error = Broker::start(&under).expect_err("nobody listens there");
-        assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+        for protocol in [Protocol::Native, Protocol::Kafka] {
+            let error = Broker::start(&under, protocol).expect_err("nobody listens there");
+            assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+        }
     }
 }

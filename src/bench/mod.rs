@@ -2,13 +2,13 @@
 //!
 //! Does: the nouns of a measurement ([`settings`]: what to run, [`outcome`]: what came of it), the broker under test, the
 //! load, the machine and a probe of its limits, and the writers of reports.
-//! May import: base, io, client, ops.
+//! May import: base, io, client, ops, protocol/kafka (the wire alone: the client of it is in [`kafka`]).
 //! Must not know: the broker's rooms: it sees what any client sees, and what Linux tells about any process.
 //!
 //! ```text
 //!  flags, suite, workload file ──> Settings ──> broker (child process, or an address)
 //!                                      │            ^ /proc: CPU, memory, writes
-//!                                      └──> load ───┘ loopback; on cores of its own, through client::driver
+//!                                      └──> load ───┘ loopback; on cores of its own, through client::driver or kafka::driver
 //!                                            │
 //!  machine, probe ──────────────────────> Report ──> output: table, JSON, hgrm, interval log, HTML
 //! ```
@@ -21,6 +21,7 @@
 pub mod batches;
 pub mod broker;
 pub mod figures;
+pub mod kafka;
 pub mod load;
 pub mod look;
 pub mod machine;

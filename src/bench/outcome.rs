@@ -29,6 +29,8 @@ pub struct Report {
 /// The broker under test.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerFacts {
+    /// What it is, as far as is known: `millrace`, or `Kafka broker`.
+    pub software: &'static str,
     /// Version of the software.
     pub version: String,
     /// How it was built and started, one fact each: `release build`, `child process`, `cores on CPUs 0`.

@@ -110,7 +110,7 @@ impl Runner<'_> {
             },
             running @ Under::Running { .. } => running.clone(),
         };
-        Ok(Broker::start(&under)?)
+        Ok(Broker::start(&under, settings.protocol)?)
     }
 
     /// One run of the workload at the rate that the settings name, which is not [`Rate::FindMax`].

@@ -4,10 +4,10 @@ use crate::base::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_MS_DEFAULT};
 use crate::base::{AckLevel, CoreId, PartitionKey, PartitionNo};
 use crate::bench::batches::{self, Batch};
 use crate::bench::broker::Broker;
-use crate::bench::load::{Goal, Job, Orders, Task};
+use crate::bench::load::{Goal, Job, Orders, Task, Wire};
 use crate::bench::placement::seats;
 use crate::bench::run::BenchError;
-use crate::bench::settings::{Kind, Rate, Settings};
+use crate::bench::settings::{Kind, Protocol, Rate, Settings};
 use crate::client::{NewTopic, TopicInfo, TopicSettings};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,12 +18,13 @@ pub(super) struct Scene<'a> {
     pub(super) topic: TopicInfo,
     pub(super) batches: Vec<Batch>,
     cores: Vec<SocketAddr>,
+    wire: Wire,
 }
 
 impl<'a> Scene<'a> {
     /// Makes the topic, builds the batches.
     pub(super) fn set(broker: &Broker, settings: &'a Settings) -> Result<Self, BenchError> {
-        let cores = broker.cores()?;
+        let (cores, wire) = (broker.cores()?, broker.wire()?);
         check(settings, cores.len())?;
         let batches = batches::build(settings, wall_ms())?;
         let topic = broker.create(&new_topic(settings, settings.partitions))?;
@@ -32,6 +33,7 @@ impl<'a> Scene<'a> {
             topic,
             batches,
             cores,
+            wire,
         })
     }
 
@@ -61,6 +63,7 @@ impl<'a> Scene<'a> {
                 None => vec![None],
             },
             stay_awake: has_cpus_alone(settings),
+            wire: self.wire,
             jobs,
             batches: self.batches.clone(),
             batch_messages: settings.batch_messages,
@@ -92,6 +95,7 @@ impl<'a> Scene<'a> {
             .into_iter()
             .map(|seat| Job {
                 address: self.address(seat.core),
+                topic: (topic.name.clone(), topic.id),
                 keys: seat
                     .partitions
                     .iter()
@@ -119,6 +123,13 @@ fn check(settings: &Settings, cores: usize) -> Result<(), BenchError> {
     if settings.wrong_core && cores < 2 {
         return Err(BenchError::Settings(
             "a broker with one core has no wrong one; give --server-cpus two".to_owned(),
+        ));
+    }
+    let is_silent = settings.protocol == Protocol::Kafka && settings.ack == AckLevel::None;
+    if is_silent && settings.kind != Kind::CatchUp {
+        return Err(BenchError::Settings(
+            "Kafka's brokers do not answer acks 0, so nothing could be measured; give --ack written or synced"
+                .to_owned(),
         ));
     }
     if matches!(settings.kind, Kind::Tail | Kind::EndToEnd) {
@@ -172,5 +183,20 @@ mod tests {
         };
         assert!(check(&settings, 1).is_err());
         assert!(check(&settings, 2).is_ok());
+    }
+
+    #[test]
+    fn what_is_never_answered_cannot_be_measured() {
+        let settings = |protocol, ack, kind| Settings {
+            protocol,
+            ack,
+            kind,
+            ..Settings::default()
+        };
+        let none = AckLevel::None;
+        assert!(check(&settings(Protocol::Kafka, none, Kind::Produce), 1).is_err());
+        assert!(check(&settings(Protocol::Kafka, none, Kind::CatchUp), 1).is_ok());
+        assert!(check(&settings(Protocol::Kafka, AckLevel::Synced, Kind::Tail), 1).is_ok());
+        assert!(check(&settings(Protocol::Native, none, Kind::Produce), 1).is_ok());
     }
 }

@@ -19,6 +19,15 @@ pub enum Kind {
     Idle,
 }
 
+/// What the load speaks with the broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Millrace's own.
+    Native,
+    /// Kafka's: any broker that speaks it.
+    Kafka,
+}
+
 /// When requests are due.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Rate {
@@ -66,6 +75,8 @@ pub enum Payload {
 pub struct Settings {
     /// What the load does.
     pub kind: Kind,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Bytes of a value.
     pub message_bytes: usize,
     /// Records in a batch; one batch is one request.
@@ -112,6 +123,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             kind: Kind::Produce,
+            protocol: Protocol::Native,
             message_bytes: 100,
             batch_messages: 1_000,
             connections: 1,

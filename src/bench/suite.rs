@@ -12,7 +12,7 @@ use crate::bench::outcome::{Figure, Row, Target};
 use crate::bench::probe::Probe;
 use crate::bench::row::{Measured, measure, ratio};
 use crate::bench::run::{BenchError, Runner};
-use crate::bench::settings::{Kind, Rate, Settings};
+use crate::bench::settings::{Kind, Protocol, Rate, Settings};
 use std::time::Duration;
 
 /// One row of the suite.
@@ -42,6 +42,7 @@ pub struct Against {
 }
 
 const THROUGHPUT_OF_OWNER: &str = "throughput, of that to the owner";
+const CPU_OF_NATIVE: &str = "server CPU, of that by the native protocol";
 const P99_OF_QUIET: &str = "response p99, of that without the reader";
 const PAYLOAD_MB: &str = crate::bench::figures::PAYLOAD;
 
@@ -98,6 +99,38 @@ pub fn entries(pace: Pace, server_cpus: &[usize], load_cpus: &[usize]) -> Vec<En
     rows.extend(scheduled_rows(&base));
     rows.extend(idle_and_wrong_core_rows(&base, pace));
     rows
+}
+
+/// The rows in which what Kafka's protocol costs the broker is held against what ours does, run in the same suite.
+const AGAINST_NATIVE: &[u32] = &[1, 4, 8];
+
+/// The same rows by Kafka's protocol. `has_native`: the broker can be loaded by ours, too.
+pub fn by_kafka(entries: Vec<Entry>, has_native: bool) -> Vec<Entry> {
+    let by_kafka = |settings: &Settings| Settings {
+        protocol: Protocol::Kafka,
+        ..settings.clone()
+    };
+    let convert = |entry: Entry| {
+        let mut converted = Entry {
+            settings: by_kafka(&entry.settings),
+            against: entry.against.map(|against| Against {
+                settings: by_kafka(&against.settings),
+                ..against
+            }),
+            ..entry
+        };
+        if AGAINST_NATIVE.contains(&converted.number) && has_native {
+            converted.targets.retain(|(name, _)| *name != SERVER_CPU);
+            converted.targets.push((CPU_OF_NATIVE, max(1.3)));
+            converted.against = Some(Against {
+                settings: entry.settings,
+                figure: SERVER_CPU,
+                name: CPU_OF_NATIVE,
+            });
+        }
+        converted
+    };
+    entries.into_iter().map(convert).collect()
 }
 
 fn produce_rows(base: &Settings) -> Vec<Entry> {
@@ -357,6 +390,32 @@ mod tests {
         let numbers: Vec<u32> = entries.iter().map(|entry| entry.number).collect();
         assert_eq!(numbers, (1..=13).collect::<Vec<_>>());
         assert!(entries.iter().all(|entry| !entry.targets.is_empty()));
+    }
+
+    #[test]
+    fn by_kafka_three_rows_are_held_against_native_ones() {
+        let protocols = |entry: &Entry| {
+            let against = entry.against.as_ref();
+            let against = against.map(|against| against.settings.protocol);
+            (entry.number, entry.settings.protocol, against)
+        };
+        let (native, kafka) = (Some(Protocol::Native), Some(Protocol::Kafka));
+        let converted = |has_native| by_kafka(entries(Pace::FULL, &[0], &[1]), has_native);
+        for entry in &converted(true) {
+            let against = match entry.number {
+                1 | 4 | 8 => native,
+                10 | 13 => kafka,
+                _ => None,
+            };
+            let expected = (entry.number, Protocol::Kafka, against);
+            assert_eq!(protocols(entry), expected);
+        }
+        let has_target = |entry: &Entry| {
+            let names = entry.targets.iter().map(|(name, _)| *name);
+            names.filter(|name| *name == CPU_OF_NATIVE).count()
+        };
+        assert_eq!(converted(true).iter().map(has_target).sum::<usize>(), 3);
+        assert_eq!(converted(false).iter().map(has_target).sum::<usize>(), 0);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) const ROOMS: &[Room] = &[
     ),
     room("client", &["base", "io", "protocol/native"]),
     room("ops", &["base", "io", "engine", "shard", "net"]),
-    room("bench", &["base", "io", "client", "ops"]),
+    room("bench", &["base", "io", "client", "ops", "protocol/kafka"]),
     room("cli", &[ALL]),
 ];
 

@@ -1,7 +1,7 @@
 //! bench/load: the load itself, on io_uring cores of its own.
 //!
 //! Does: makes the connections, sends and reads for the time that counts, and adds up what was seen.
-//! May import: base, io, client, bench's own nouns.
+//! May import: base, io, client, bench's own nouns and its Kafka driver.
 //! Must not know: who starts the broker, what is reported, files, the command line.
 //!
 //! ```text
@@ -20,6 +20,7 @@
 //!   in it.
 //! - Whatever goes wrong on one connection ends the run with that error.
 
+mod ends;
 mod idle;
 mod pace;
 mod produce;
@@ -28,12 +29,12 @@ mod shift;
 mod tail;
 mod tally;
 
+pub use ends::LinkError;
 pub use tally::{Tally, Window};
 
-use crate::base::{AckLevel, BatchError, Offset, PartitionKey};
+use crate::base::{AckLevel, BatchError, Offset, PartitionKey, TopicId};
 use crate::bench::batches::Batch;
-use crate::client::Refusal;
-use crate::client::driver::DriveError;
+use crate::bench::kafka::Versions;
 use crate::io::uring;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Orders {
     pub cpus: Vec<Option<usize>>,
     /// Whether those CPUs are the load's alone, so that it may stay awake.
     pub stay_awake: bool,
+    /// The protocol of all connections.
+    pub wire: Wire,
     /// A connection each.
     pub jobs: Vec<Job>,
     /// What producers send, in turn.
@@ -88,12 +91,23 @@ pub enum Goal {
     RequestsPerPartition(u64),
 }
 
+/// The protocol that a load speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wire {
+    /// Ours.
+    Native,
+    /// Kafka's, in the versions that the broker told.
+    Kafka(Versions),
+}
+
 /// One connection.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Where to.
     pub address: SocketAddr,
-    /// About which partitions; none for an idle one.
+    /// About a topic, by name and id …
+    pub topic: (String, TopicId),
+    /// … and which of its partitions; none for an idle one.
     pub keys: Vec<PartitionKey>,
     /// What for.
     pub task: Task,
@@ -190,7 +204,7 @@ pub enum LoadError {
         /// Where to.
         address: SocketAddr,
         /// Why not.
-        cause: DriveError,
+        cause: LinkError,
     },
     /// A connection ended.
     #[error("the connection to the broker at {address} was lost: {cause}")]
@@ -198,7 +212,7 @@ pub enum LoadError {
         /// Where to.
         address: SocketAddr,
         /// Why.
-        cause: DriveError,
+        cause: LinkError,
     },
     /// The broker said no.
     #[error("the broker refused a request for partition {key}: {refusal}")]
@@ -206,7 +220,7 @@ pub enum LoadError {
         /// About what.
         key: PartitionKey,
         /// Its words.
-        refusal: Refusal,
+        refusal: String,
     },
     /// The broker answered something else.
     #[error("the broker's answer for partition {key} is of another kind: {answer}")]

@@ -7,14 +7,12 @@
 //! Small batches that are due together go out with one system call, as a client that batches its socket writes would do;
 //! each is a request of its own all the same. Large ones go out from where they lie.
 
+use super::ends::{LinkError, Receiver, Sender, lost};
 use super::shift::{Link, Shift};
 use super::tally::Answered;
 use super::{Goal, LoadError};
 use crate::base::PartitionKey;
 use crate::bench::batches::Batch;
-use crate::client::Reply;
-use crate::client::driver::{DriveError, Receiver, Sender};
-use crate::io::uring::Uring;
 use crate::io::{Io, Monotonic, Signal};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -94,7 +92,7 @@ pub(super) fn start(shift: Rc<Shift>, link: Link) -> Rc<Lane> {
         supply,
         address,
     ));
-    io.spawn(receive(shift, Rc::clone(&lane), receiver, address, key));
+    io.spawn(receive(shift, Rc::clone(&lane), receiver, key));
     lane
 }
 
@@ -142,14 +140,14 @@ impl Supply {
 async fn send(
     shift: Rc<Shift>,
     lane: Rc<Lane>,
-    mut sender: Sender<Uring>,
+    mut sender: Sender,
     mut supply: Supply,
     address: SocketAddr,
 ) {
     let sent = send_all(&shift, &lane, &mut sender, &mut supply).await;
     lane.is_sending_over.set(true);
     if let Err(cause) = sent {
-        return shift.fail(LoadError::Lost { address, cause });
+        return shift.fail(lost(address, cause));
     }
     while !lane.is_done() {
         shift.io.sleep(END_INTERVAL).await;
@@ -161,9 +159,9 @@ async fn send(
 async fn send_all(
     shift: &Shift,
     lane: &Lane,
-    sender: &mut Sender<Uring>,
+    sender: &mut Sender,
     supply: &mut Supply,
-) -> Result<(), DriveError> {
+) -> Result<(), LinkError> {
     loop {
         sender.room().await?;
         let Some(due) = wait_for_due(shift, lane, supply).await else {
@@ -183,10 +181,10 @@ async fn send_all(
 async fn send_small(
     shift: &Shift,
     lane: &Lane,
-    sender: &mut Sender<Uring>,
+    sender: &mut Sender,
     supply: &mut Supply,
     first: Monotonic,
-) -> Result<(), DriveError> {
+) -> Result<(), LinkError> {
     let mut due = Some(first);
     while let Some(now_due) = due {
         let (key, batch) = supply.take(now_due);
@@ -243,39 +241,19 @@ impl Lane {
     }
 }
 
-async fn receive(
-    shift: Rc<Shift>,
-    lane: Rc<Lane>,
-    mut receiver: Receiver<Uring>,
-    address: SocketAddr,
-    key: PartitionKey,
-) {
+async fn receive(shift: Rc<Shift>, lane: Rc<Lane>, mut receiver: Receiver, key: PartitionKey) {
     while !lane.is_done() {
-        let received = receiver.next().await;
-        let taken = match received {
-            Ok((_, reply)) => check(&reply, key),
-            Err(_) if lane.is_done() => break,
-            Err(cause) => Err(LoadError::Lost { address, cause }),
-        };
-        if let Err(cause) = taken {
-            return shift.fail(cause);
+        let taken = receiver.produced(key).await;
+        match taken {
+            // The end of the connection, which is ours.
+            Err(LoadError::Lost { .. }) if lane.is_done() => break,
+            Err(cause) => return shift.fail(cause),
+            Ok(()) => {}
         }
         settle(&shift, &lane);
     }
     shift.shared.producers_left.fetch_sub(1, Ordering::AcqRel);
     shift.leave();
-}
-
-/// A produce of one entry is answered with one offset, or a refusal.
-fn check(reply: &Reply<'_>, key: PartitionKey) -> Result<(), LoadError> {
-    let Reply::Produced(produced) = reply else {
-        let answer = format!("{reply:?}");
-        return Err(LoadError::Unfit { key, answer });
-    };
-    for entry in produced.entries() {
-        entry.map_err(|refusal| LoadError::Refused { key, refusal })?;
-    }
-    Ok(())
 }
 
 fn settle(shift: &Shift, lane: &Lane) {

@@ -1,13 +1,12 @@
 //! A connection that reads partitions from their first offset to their end, again and again: every offset once a pass, in
 //! order, none left out.
 
+use super::ends::{Receiver, Sender, lost};
 use super::shift::{Link, Shift};
 use super::tally::Answered;
 use super::{LoadError, Task};
 use crate::base::{Offset, PartitionKey, RecordBatch};
-use crate::client::driver::{DriveError, Receiver, Sender};
-use crate::client::{FetchPartition, FetchRequest, FetchedReply, Reply};
-use crate::io::uring::Uring;
+use crate::client::{FetchPartition, FetchRequest};
 use crate::io::{Io, Monotonic};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,8 +29,8 @@ pub(super) fn start(shift: Rc<Shift>, link: Link) {
 /// Where a connection is in its partitions.
 struct Pass<'a> {
     shift: &'a Shift,
-    sender: Sender<Uring>,
-    receiver: Receiver<Uring>,
+    sender: Sender,
+    receiver: Receiver,
     address: SocketAddr,
     places: Vec<Place>,
     /// Fetches that wait for their reply, oldest first.
@@ -111,25 +110,24 @@ impl<'a> Pass<'a> {
     async fn ask(&mut self, place: usize) -> Result<(), LoadError> {
         self.asked.push_back((place, self.shift.io.now()));
         let request = &self.places[place].request;
-        let asked = self
-            .sender
-            .ask(&[], |outbox, ledger| outbox.fetch(ledger, request))
-            .await;
-        asked.map(drop).map_err(|cause| lost(self.address, cause))
+        let asked = self.sender.fetch(request).await;
+        asked.map_err(|cause| lost(self.address, cause))
     }
 
     /// Takes the next reply in; returns the place that it was for.
     async fn take(&mut self) -> Result<usize, LoadError> {
-        let received = self.receiver.next().await;
-        let (_, reply) = received.map_err(|cause| LoadError::Lost {
-            address: self.address,
-            cause,
-        })?;
-        let (index, sent) = self.asked.pop_front().expect("the driver counts replies");
+        let (index, sent) = *self.asked.front().expect("each reply was asked for");
         let place = &mut self.places[index];
         let key = place.request.partitions[0].key;
         let from = *place.next();
-        let next = follow(key, from, body(&reply, key)?)?;
+        let mut next = from;
+        let keys = [key];
+        let took = self.receiver.fetched(&keys, |_, batches| {
+            next = follow(key, from, batches)?;
+            Ok(())
+        });
+        took.await?;
+        self.asked.pop_front();
         if next == from {
             let (at, end) = (from, place.end);
             return Err(LoadError::Missing { key, at, end });
@@ -183,34 +181,6 @@ pub(super) fn mean_message_bytes(shift: &Shift) -> f64 {
     let bytes: u64 = batches.iter().map(|batch| batch.payload_bytes).sum();
     let messages = batches.len() as f64 * f64::from(shift.orders.batch_messages);
     bytes as f64 / messages
-}
-
-pub(super) fn lost(address: SocketAddr, cause: DriveError) -> LoadError {
-    LoadError::Lost { address, cause }
-}
-
-/// The batches of a fetch of one partition.
-fn body<'a>(reply: &Reply<'a>, key: PartitionKey) -> Result<&'a [u8], LoadError> {
-    let entry = fetched(reply, key)?.entries().next();
-    let entry = entry.expect("the driver counts the entries of a reply");
-    match entry.error {
-        Some(refusal) => Err(LoadError::Refused { key, refusal }),
-        None => Ok(entry.batches),
-    }
-}
-
-/// The reply as that to a fetch.
-pub(super) fn fetched<'a>(
-    reply: &Reply<'a>,
-    key: PartitionKey,
-) -> Result<FetchedReply<'a>, LoadError> {
-    match reply {
-        Reply::Fetched(fetched) => Ok(*fetched),
-        other => Err(LoadError::Unfit {
-            key,
-            answer: format!("{other:?}"),
-        }),
-    }
 }
 
 /// Walks over the batches of `body`, which must follow each other from `next` on; the first may begin before it. Returns

@@ -1,12 +1,12 @@
 //! One core's part of a load: connects, begins with the others, and ends when its tasks have.
 
+use super::ends::{Receiver, Sender, connect};
 use super::pace::{pace, stay_awake};
 use super::produce::Lane;
 use super::{Event, Goal, Job, LoadError, Orders, PATIENCE, Shared, Tally, Task, Window};
 use super::{idle, produce, read, tail};
 use crate::bench::batches::Batch;
 use crate::bench::schedule::Schedule;
-use crate::client::driver::{Receiver, Sender, connect};
 use crate::io::uring::Uring;
 use crate::io::{Io, Monotonic, Signal};
 use std::cell::{Cell, RefCell};
@@ -41,8 +41,8 @@ pub(super) struct Shift {
 /// A connection that was made, and what it is for.
 pub(super) struct Link {
     pub(super) job: Job,
-    pub(super) sender: Sender<Uring>,
-    pub(super) receiver: Receiver<Uring>,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
 }
 
 /// The life of one core of the load.
@@ -87,8 +87,8 @@ async fn connect_all(io: &Uring, orders: &Orders, shared: &Shared) -> Result<Vec
             Task::Tail | Task::Idle => 1,
             _ => orders.in_flight,
         };
-        let connected = connect(io, job.address, in_flight).await;
-        let (sender, receiver, _) = connected.map_err(|cause| LoadError::Connect {
+        let connected = connect(io, orders.wire, job, in_flight).await;
+        let (sender, receiver) = connected.map_err(|cause| LoadError::Connect {
             address: job.address,
             cause,
         })?;

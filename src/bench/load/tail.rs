@@ -1,12 +1,13 @@
 //! A connection that reads what producers send, as it comes: one fetch over its partitions, which waits at the broker.
 
-use super::read::{FETCH_BYTES, fetched, lost, mean_message_bytes, step};
+use super::ends::lost;
+use super::read::{FETCH_BYTES, mean_message_bytes, step};
 use super::shift::{Link, Shift};
 use super::{LoadError, Shared};
-use crate::base::{Offset, RecordBatch};
+use crate::base::{Offset, PartitionKey, RecordBatch};
 use crate::bench::batches::read_stamp;
-use crate::client::{FetchPartition, FetchRequest, FetchedReply};
-use crate::io::Io;
+use crate::client::{FetchPartition, FetchRequest};
+use crate::io::{Io, Monotonic};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,13 +39,16 @@ async fn follow_tail(shift: &Shift, mut link: Link) -> Result<(), LoadError> {
         bytes_max: FETCH_BYTES,
     };
     while !is_over(&shift.shared) {
-        link.sender
-            .ask(&[], |outbox, ledger| outbox.fetch(ledger, &request))
-            .await
-            .map_err(|cause| lost(address, cause))?;
-        let received = link.receiver.next().await;
-        let (_, reply) = received.map_err(|cause| lost(address, cause))?;
-        take(shift, &mut request, fetched(&reply, link.job.keys[0])?)?;
+        let asked = link.sender.fetch(&request).await;
+        asked.map_err(|cause| lost(address, cause))?;
+        let mut at = None;
+        let took = link.receiver.fetched(&link.job.keys, |place, batches| {
+            // When the first of them is looked at, all of them have come.
+            let at = *at.get_or_insert_with(|| shift.io.now());
+            let from = &mut request.partitions[place].from;
+            take(shift, link.job.keys[place], from, batches, at)
+        });
+        took.await?;
     }
     Ok(())
 }
@@ -56,39 +60,29 @@ fn is_over(shared: &Shared) -> bool {
 
 fn take(
     shift: &Shift,
-    request: &mut FetchRequest,
-    reply: FetchedReply<'_>,
+    key: PartitionKey,
+    from: &mut Offset,
+    mut rest: &[u8],
+    at: Monotonic,
 ) -> Result<(), LoadError> {
-    let at = shift.io.now();
-    for (asked, entry) in request.partitions.iter_mut().zip(reply.entries()) {
-        let key = asked.key;
-        if let Some(refusal) = entry.error {
-            return Err(LoadError::Refused { key, refusal });
-        }
-        let mut rest = entry.batches;
-        let mut is_first = true;
-        while !rest.is_empty() {
-            let damaged = |cause| LoadError::Damaged {
-                key,
-                at: asked.from,
-                cause,
-            };
-            let batch = RecordBatch::parse(rest).map_err(damaged)?;
-            batch.check_crc().map_err(damaged)?;
-            asked.from = step(key, asked.from, &batch, is_first)?;
-            deliver(shift, &batch, at)?;
-            is_first = false;
-            rest = &rest[batch.bytes().len()..];
-        }
+    let mut is_first = true;
+    while !rest.is_empty() {
+        let damaged = |cause| LoadError::Damaged {
+            key,
+            at: *from,
+            cause,
+        };
+        let batch = RecordBatch::parse(rest).map_err(damaged)?;
+        batch.check_crc().map_err(damaged)?;
+        *from = step(key, *from, &batch, is_first)?;
+        deliver(shift, &batch, at)?;
+        is_first = false;
+        rest = &rest[batch.bytes().len()..];
     }
     Ok(())
 }
 
-fn deliver(
-    shift: &Shift,
-    batch: &RecordBatch<'_>,
-    at: crate::io::Monotonic,
-) -> Result<(), LoadError> {
+fn deliver(shift: &Shift, batch: &RecordBatch<'_>, at: Monotonic) -> Result<(), LoadError> {
     let messages = u64::from(batch.count());
     let payload_bytes = (messages as f64 * mean_message_bytes(shift)) as u64;
     let due = read_stamp(batch).expect("the checksum is right and the producer wrote it");

@@ -20,7 +20,7 @@
 use crate::bench::outcome::{
     CoreStages, Figure, Interval, Outcome, Report, Row, SearchStep, ServerCost,
 };
-use crate::bench::output::{QUANTILES, ack, kind};
+use crate::bench::output::{QUANTILES, ack, kind, protocol};
 use crate::bench::settings::{Keys, Payload, Rate, Settings};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -116,6 +116,7 @@ fn figure(figure: &Figure) -> Value {
 fn settings(settings: &Settings) -> Value {
     json!({
         "kind": kind(settings.kind),
+        "protocol": protocol(settings.protocol),
         "message_bytes": settings.message_bytes,
         "batch_messages": settings.batch_messages,
         "connections": settings.connections,

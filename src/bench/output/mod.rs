@@ -18,7 +18,7 @@ pub mod omb;
 mod synthetic;
 mod words;
 
-pub use words::{ack, kind, omission, settings_text};
+pub use words::{ack, kind, omission, protocol, settings_text};
 
 use crate::bench::outcome::Outcome;
 use hdrhistogram::Histogram;

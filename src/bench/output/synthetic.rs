@@ -19,6 +19,7 @@ pub(crate) fn report() -> Report {
     Report {
         machine: machine(),
         broker: BrokerFacts {
+            software: "millrace",
             version: "0.1.0 <test>".to_owned(),
             features: vec!["release build".to_owned()],
         },

@@ -1,7 +1,7 @@
 //! The words for settings, one place for all outputs.
 
 use crate::base::AckLevel;
-use crate::bench::settings::{Keys, Kind, Payload, Rate, Settings};
+use crate::bench::settings::{Keys, Kind, Payload, Protocol, Rate, Settings};
 
 /// The name of a kind of load.
 pub fn kind(kind: Kind) -> &'static str {
@@ -11,6 +11,14 @@ pub fn kind(kind: Kind) -> &'static str {
         Kind::Tail => "consume (tail)",
         Kind::EndToEnd => "end-to-end",
         Kind::Idle => "idle",
+    }
+}
+
+/// The name of a protocol.
+pub fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Native => "native",
+        Protocol::Kafka => "kafka",
     }
 }
 
@@ -37,6 +45,9 @@ pub fn omission(settings: &Settings) -> &'static str {
 /// One workload in a line: what a reader needs to run it again.
 pub fn settings_text(settings: &Settings) -> String {
     let mut parts = vec![kind(settings.kind).to_owned()];
+    if settings.protocol == Protocol::Kafka {
+        parts.push("by Kafka's protocol".to_owned());
+    }
     if settings.kind == Kind::Idle {
         parts.push(format!("{} connections", settings.connections));
         return parts.join(", ");
@@ -131,6 +142,12 @@ mod tests {
             load_cpus: Some(vec![1, 2]),
             ..Settings::default()
         };
+        let by_kafka = Settings {
+            protocol: Protocol::Kafka,
+            ..settings.clone()
+        };
+        let prefix = "produce, by Kafka's protocol, 100 B x 1000 a batch, ";
+        assert!(settings_text(&by_kafka).starts_with(prefix));
         assert_eq!(
             settings_text(&settings),
             "produce, 100 B x 1000 a batch, 8 connections x 4 in flight, 1 partition, ack written, highest rate with \

@@ -1,8 +1,8 @@
 //! The flags of `bench`, and the settings that they stand for.
 
-use super::values::{parse_find_max, parse_keys, parse_rate, parse_time};
+use super::values::{parse_find_max, parse_keys, parse_protocol, parse_rate, parse_time};
 use crate::base::AckLevel;
-use crate::bench::settings::{Keys, Kind, Payload, Rate, Settings};
+use crate::bench::settings::{Keys, Kind, Payload, Protocol, Rate, Settings};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::serve::allowed_cpus;
 use crate::cli::values::{Cores, parse_bytes};
@@ -43,6 +43,10 @@ pub enum What {
 /// Where, how often, and what becomes of the results.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Around {
+    /// What the load speaks: native, or kafka, with any broker that speaks it
+    #[arg(long, global = true, value_name = "PROTOCOL", default_value = "native", value_parser = parse_protocol)]
+    pub protocol: Protocol,
+
     /// Process of the broker named with --server, if it runs on this machine: its CPU, memory and writes are measured
     #[arg(long, global = true, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -240,6 +244,7 @@ impl Around {
             ));
         }
         Ok(Settings {
+            protocol: self.protocol,
             warm_up: self.warm_up.unwrap_or(warm_up),
             duration,
             runs: self.runs.map_or(runs, |runs| runs as usize),

@@ -23,7 +23,7 @@ use crate::bench::output::json;
 use crate::bench::probe::{self, Probe};
 use crate::bench::row::{Measured, measure};
 use crate::bench::run::{BenchError, Runner};
-use crate::bench::settings::{Kind, Settings};
+use crate::bench::settings::{Kind, Protocol, Settings};
 use crate::bench::suite::{self, Entry, Pace};
 use crate::bench::workload_file;
 use crate::cli::demo::place::Place;
@@ -44,7 +44,7 @@ const ROOM_BYTES: u64 = 8 << 30;
 /// Measures, prints, writes files. `server`: the broker that was named on the command line.
 pub fn run(args: &BenchArgs, server: Option<&Endpoint>, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    let work = Work::of(args)?;
+    let work = Work::of(args, server)?;
     files::check(&args.around)?;
     let place = Spot::find(&args.around)?;
     let session = Session {
@@ -69,7 +69,7 @@ enum Work {
 }
 
 impl Work {
-    fn of(args: &BenchArgs) -> Result<Self, Failure> {
+    fn of(args: &BenchArgs, server: Option<&Endpoint>) -> Result<Self, Failure> {
         let base = args.around.base()?;
         let one = |name: &str, settings| Self::One {
             name: name.to_owned(),
@@ -88,7 +88,9 @@ impl Work {
             (Some(What::EndToEnd(load)), _) => {
                 one("end-to-end", load.settings(base, Kind::EndToEnd))
             }
-            (Some(What::Suite(suite)), _) => Self::suite(&args.around, &suite.only)?,
+            (Some(What::Suite(suite)), _) => {
+                Self::suite(&args.around, &suite.only, server.is_none())?
+            }
         })
     }
 
@@ -108,7 +110,7 @@ impl Work {
         })
     }
 
-    fn suite(around: &Around, only: &[u32]) -> Result<Self, Failure> {
+    fn suite(around: &Around, only: &[u32], is_own: bool) -> Result<Self, Failure> {
         let mut pace = if around.quick {
             Pace::QUICK
         } else {
@@ -125,6 +127,9 @@ impl Work {
             return Err(Failure::new(Exit::Usage, line));
         }
         entries.retain(|entry| only.is_empty() || only.contains(&entry.number));
+        if around.protocol == Protocol::Kafka {
+            entries = suite::by_kafka(entries, is_own);
+        }
         Ok(Self::Suite(entries))
     }
 }
@@ -280,7 +285,9 @@ fn headline(row: &Row) -> String {
 
 fn failure(name: &str, error: &BenchError) -> Failure {
     let exit = match error {
-        BenchError::Broker(BrokerError::Client(_) | BrokerError::Start(_))
+        BenchError::Broker(
+            BrokerError::Client(_) | BrokerError::Kafka(_) | BrokerError::Start(_),
+        )
         | BenchError::Died { .. }
         | BenchError::Load(
             LoadError::Connect { .. } | LoadError::Lost { .. } | LoadError::Silent,

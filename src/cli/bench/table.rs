@@ -52,7 +52,8 @@ fn facts(report: &Report) -> String {
     let mut rows = vec![vec![
         "broker".to_owned(),
         format!(
-            "millrace {}, {}",
+            "{} {}, {}",
+            report.broker.software,
             report.broker.version,
             report.broker.features.join(", ")
         ),

@@ -1,6 +1,6 @@
 //! Values of the bench's flags: each parses itself, and says what it wanted when it cannot.
 
-use crate::bench::settings::{Keys, Rate};
+use crate::bench::settings::{Keys, Protocol, Rate};
 use std::time::Duration;
 
 /// `5s`, `500ms`, `2m`, `1h`; a number alone is seconds.
@@ -58,6 +58,15 @@ pub fn parse_find_max(text: &str) -> Result<Rate, String> {
     })
 }
 
+/// `native`, `kafka`.
+pub fn parse_protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "native" => Ok(Protocol::Native),
+        "kafka" => Ok(Protocol::Kafka),
+        _ => Err(format!("{text:?} is no protocol: use native or kafka")),
+    }
+}
+
 /// `none`, `round-robin`, `random:N`.
 pub fn parse_keys(text: &str) -> Result<Keys, String> {
     match text {
@@ -88,6 +97,15 @@ mod tests {
         }
         for bad in ["", "s", "-1s", "5x", "1 s", "1e400"] {
             assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn protocols_are_two() {
+        assert_eq!(parse_protocol("native"), Ok(Protocol::Native));
+        assert_eq!(parse_protocol("kafka"), Ok(Protocol::Kafka));
+        for bad in ["", "Kafka", "amqp"] {
+            assert!(parse_protocol(bad).is_err(), "{bad}");
         }
     }
 
