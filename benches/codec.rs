@@ -142,6 +142,7 @@ fn reply(writer: &mut ReplyWriter, out: &mut Vec<u8>) {
     let produced = Produced {
         base_offset: Offset(1 << 40),
         log_start: Offset(0),
+        append_time: None,
     };
     writer.produced(1, &[Ok(produced)], out);
 }

@@ -171,6 +171,7 @@ impl Asker {
                 ack: AckLevel::Written,
                 segment_bytes: 1 << 30,
                 segment_ms: 86_400_000,
+                ..TopicSettings::default()
             },
         };
         let topic = client.create_topic(&topic).unwrap();
@@ -349,6 +350,7 @@ fn kafka() -> Kafka {
             ack: AckLevel::Written,
             segment_bytes: 1 << 30,
             segment_ms: 86_400_000,
+            ..TopicSettings::default()
         },
     }
 }

@@ -449,6 +449,7 @@ fn new_topic(name: &str, partitions: u32) -> NewTopic {
             ack: AckLevel::Written,
             segment_bytes: SEGMENT_BYTES,
             segment_ms: 86_400_000,
+            ..TopicSettings::default()
         },
     }
 }

@@ -3,6 +3,8 @@
 //! binary, and requests written by hand from the schemas' structs.
 #![allow(clippy::unwrap_used, reason = "a test may panic; the line says where")]
 
+#[path = "kafka/admin.rs"]
+mod admin;
 mod process;
 #[path = "kafka/wire.rs"]
 mod wire;

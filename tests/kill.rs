@@ -417,6 +417,7 @@ fn kill_often(name: &str, cores: usize, kills: u64, seed: u64) -> Counts {
             ack: AckLevel::Written,
             segment_bytes: SEGMENT_BYTES,
             segment_ms: 86_400_000,
+            ..TopicSettings::default()
         },
     };
     broker.client().create_topic(&topic).unwrap();

@@ -32,6 +32,7 @@ fn create(client: &mut Client, name: &str, ack: AckLevel) {
         ack,
         segment_bytes: 1 << 20,
         segment_ms: 86_400_000,
+        ..TopicSettings::default()
     };
     let topic = NewTopic {
         name: name.to_owned(),

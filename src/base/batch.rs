@@ -14,7 +14,7 @@
 //! All big-endian. `batch length` counts from byte 12. `crc` is the CRC-32C of everything from byte 21 on, so the
 //! broker may stamp the base offset and the leader epoch without touching it.
 
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Crc32c, crc32c};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Offset, TimestampMs, varint};
@@ -36,6 +36,10 @@ pub const LEADER_EPOCH: i32 = 0;
 
 /// Attribute bit of batches that hold no record of a producer.
 pub const CONTROL: i16 = 0x20;
+/// Attribute bit of batches whose records are as old as their append: `max timestamp` is the time of all of them.
+pub const APPEND_TIME: i16 = 0x08;
+/// How far into a batch its broker may write: up to the end of `max timestamp`.
+pub const STAMP_BYTES_MAX: usize = 43;
 const COMPRESSION_MASK: i16 = 0x07;
 const COMPRESSION_LAST: i16 = 4;
 
@@ -207,6 +211,12 @@ impl<'a> RecordBatch<'a> {
         TimestampMs(self.header.base_timestamp.get())
     }
 
+    /// The time of all its records, if the broker gave them one.
+    pub fn append_time(&self) -> Option<TimestampMs> {
+        let has_one = self.header.attributes.get() & APPEND_TIME != 0;
+        has_one.then(|| self.max_timestamp())
+    }
+
     /// Whether it is for brokers and readers of the log, and holds no record of a producer.
     pub fn is_control(&self) -> bool {
         self.header.attributes.get() & CONTROL != 0
@@ -223,6 +233,18 @@ impl<'a> RecordBatch<'a> {
 pub fn stamp(bytes: &mut [u8], base_offset: Offset, leader_epoch: i32) {
     bytes[0..8].copy_from_slice(&base_offset.0.to_be_bytes());
     bytes[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// Gives all records of a batch the time of their append: an attribute, the largest timestamp, and the checksum, which
+/// covers both. `front` are the batch's first bytes, `rest` those behind them. Nothing is decompressed.
+pub fn stamp_append_time(front: &mut [u8; STAMP_BYTES_MAX], rest: &[u8], time: TimestampMs) {
+    let attributes = i16::from_be_bytes([front[21], front[22]]) | APPEND_TIME;
+    front[21..23].copy_from_slice(&attributes.to_be_bytes());
+    front[35..43].copy_from_slice(&time.0.to_be_bytes());
+    let mut crc = Crc32c::default();
+    crc.update(&front[CRC_START..]);
+    crc.update(rest);
+    front[17..21].copy_from_slice(&crc.value().to_be_bytes());
 }
 
 /// How many bytes the batch with this header has, itself included, if all that a header can tell is consistent.
@@ -354,6 +376,20 @@ mod tests {
             (batch.base_offset(), batch.next_offset()),
             (Offset(77), Offset(97))
         );
+    }
+
+    #[test]
+    fn the_time_of_an_append_is_that_of_every_record() {
+        let mut bytes = sample();
+        let (front, rest) = bytes.split_first_chunk_mut().expect("longer than that");
+        stamp_append_time(front, rest, TimestampMs(77));
+        let batch = RecordBatch::parse(&bytes).expect("still whole");
+        batch.check().expect("the checksum was made anew");
+        assert_eq!(batch.append_time(), Some(TimestampMs(77)));
+        let times: Vec<_> = crate::base::record::records(&batch)
+            .map(|record| record.expect("still whole").timestamp.0)
+            .collect();
+        assert_eq!(times, [77; 20]);
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub const SEGMENT_MS_MAX: u64 = 100 * 365 * 86_400_000;
 pub const SEGMENT_MS_DEFAULT: u64 = 7 * 86_400_000;
 const _: () = assert!(SEGMENT_MS_MIN <= SEGMENT_MS_DEFAULT && SEGMENT_MS_DEFAULT <= SEGMENT_MS_MAX);
 
+/// A span of time, in milliseconds, that no two timestamps exceed: as a limit, none. What Kafka's defaults say, too.
+pub const TIMESTAMP_SPAN_MS_MAX: u64 = i64::MAX as u64;
+
 /// One sparse index entry is kept for about this many bytes of a segment.
 pub const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
 

@@ -1,7 +1,8 @@
 //! base: the nouns that every room shares.
 //!
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
-//! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups.
+//! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups,
+//! what topics are set to.
 //! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
 //! Must not know: any other room.
 //!
@@ -19,6 +20,7 @@ pub mod planted;
 pub mod prng;
 pub mod record;
 pub mod stages;
+pub mod topic;
 pub mod varint;
 
 pub use batch::{BatchError, RecordBatch};
@@ -26,3 +28,4 @@ pub use batch_stream::{BatchStream, Damage};
 pub use body::{Body, Part};
 pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 pub use stages::{Counter, Stage, Stages};
+pub use topic::{TimestampType, TopicChange, TopicSettings};

@@ -147,7 +147,7 @@ impl BatchBuilder {
 pub struct Record<'a> {
     /// Position in the batch, added to its base offset.
     pub offset_delta: i64,
-    /// Absolute timestamp.
+    /// Absolute timestamp: the producer's, or that of the batch's append if the batch says so.
     pub timestamp: TimestampMs,
     /// Key, if any.
     pub key: Option<&'a [u8]>,
@@ -174,7 +174,7 @@ pub fn records<'a>(
     batch: &RecordBatch<'a>,
 ) -> impl Iterator<Item = Result<Record<'a>, MalformedRecord>> + use<'a> {
     let mut rest = batch.records();
-    let base = batch.base_timestamp();
+    let (base, append_time) = (batch.base_timestamp(), batch.append_time());
     let mut left = if batch.is_compressed() {
         0
     } else {
@@ -185,9 +185,11 @@ pub fn records<'a>(
             return None;
         }
         left -= 1;
-        let record = read_record(&mut rest, base);
-        if record.is_none() {
-            left = 0;
+        let mut record = read_record(&mut rest, base);
+        match (&mut record, append_time) {
+            (Some(record), Some(time)) => record.timestamp = time,
+            (Some(_), None) => {}
+            (None, _) => left = 0,
         }
         Some(record.ok_or(MalformedRecord))
     })

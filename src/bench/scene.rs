@@ -149,6 +149,7 @@ pub(super) fn new_topic(settings: &Settings, partitions: u32) -> NewTopic {
             ack: settings.ack.max(AckLevel::Written),
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             segment_ms: SEGMENT_MS_DEFAULT,
+            ..TopicSettings::default()
         },
     }
 }

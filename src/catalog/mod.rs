@@ -20,7 +20,7 @@ mod record;
 mod rules;
 mod state;
 
-pub use record::{DecodeError, Record, Settings, Topic};
+pub use record::{DecodeError, Record, Topic};
 pub use rules::{Refusal, check_name, check_partitions, check_settings};
 pub use state::{Catalog, Contradiction};
 

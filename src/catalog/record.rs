@@ -1,36 +1,32 @@
 //! The catalog's records and their bytes.
 //!
 //! ```text
-//! byte  0        1       2            18           22      23           31           39        40
-//!       | version| kind 1| topic id   | partitions | ack   | segment    | segment    | name    | name ...
-//!       | u8 = 1 | u8    | u128       | u32        | u8    | bytes u64  | ms u64     | len u8  |
+//! byte  0        1       2            18           22                60        61
+//!       | version| kind 1| topic id   | partitions | settings        | name    | name ...   a topic was made
+//!       | u8 = 2 | u8    | u128       | u32        | 38 bytes        | len u8  |
 //!
-//! byte  0        1       2            18
-//!       | version| kind 2| topic id   |
+//!       | version| kind 2| topic id   |                                                     a topic was deleted
+//!       | version| kind 3| topic id   | partitions | settings        |                      a topic was changed
+//!
+//! settings, byte  0      1          9          17          21         22              30
+//!                 | ack  | segment  | segment  | batch     | timestamp| timestamp     | timestamp    |
+//!                 | u8   | bytes u64| ms u64   | bytes u32 | type u8  | before ms u64 | after ms u64 |
 //! ```
 //! All little-endian. A record is exactly as long as its fields: more is as wrong as less. It is the value of a record
-//! in a record batch, whose checksum covers it; there is no second one here.
+//! in a record batch, whose checksum covers it; there is no second one here. Records of version 1 are read for ever: of
+//! the settings they have ack, segment bytes and segment ms, and nothing that changes a topic.
 
-use crate::base::{AckLevel, TopicId};
+use crate::base::{AckLevel, TimestampType, TopicId, TopicSettings};
 use crate::catalog::rules::{Refusal, check_name, check_partitions, check_settings};
 use thiserror::Error;
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_FIRST: u8 = 1;
 const KIND_CREATED: u8 = 1;
 const KIND_DELETED: u8 = 2;
-
-/// What a topic is made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// The level that records must reach before they are read: `Written` or `Synced`.
-    pub ack: AckLevel,
-    /// A segment is sealed before it grows past this many bytes.
-    pub segment_bytes: u64,
-    /// A segment is sealed when its first record is this old, in milliseconds.
-    pub segment_ms: u64,
-}
+const KIND_ALTERED: u8 = 3;
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +38,7 @@ pub struct Topic {
     /// How many partitions it has.
     pub partitions: u32,
     /// Its settings.
-    pub settings: Settings,
+    pub settings: TopicSettings,
 }
 
 /// A change of the catalog.
@@ -54,6 +50,15 @@ pub enum Record {
     TopicDeleted {
         /// Which.
         id: TopicId,
+    },
+    /// A topic was changed: from here on it is as this says.
+    TopicAltered {
+        /// Which.
+        id: TopicId,
+        /// How many partitions it has: never fewer than before.
+        partitions: u32,
+        /// All its settings.
+        settings: TopicSettings,
     },
 }
 
@@ -77,6 +82,9 @@ pub enum DecodeError {
     /// A level that does not exist.
     #[error("catalog record with unknown ack level {0}")]
     Level(u8),
+    /// A type of timestamps that does not exist.
+    #[error("catalog record with unknown timestamp type {0}")]
+    TimestampType(u8),
     /// A name that is not UTF-8.
     #[error("catalog record with a name that is no text")]
     Name,
@@ -93,16 +101,25 @@ struct Prefix {
     id: U128,
 }
 
+/// The settings of version 1.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct CreatedFields {
-    partitions: U32,
+struct FirstSettings {
     ack: u8,
     segment_bytes: U64,
     segment_ms: U64,
-    name_bytes: u8,
 }
-const _: () = assert!(size_of::<Prefix>() == 18 && size_of::<CreatedFields>() == 22);
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct MoreSettings {
+    batch_bytes_max: U32,
+    timestamp_type: u8,
+    timestamp_before_ms_max: U64,
+    timestamp_after_ms_max: U64,
+}
+const _: () = assert!(size_of::<Prefix>() == 18);
+const _: () = assert!(size_of::<FirstSettings>() + size_of::<MoreSettings>() == 38);
 const _: () = assert!(crate::base::limits::TOPIC_NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl Record {
@@ -110,71 +127,150 @@ impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::TopicCreated(topic) => {
-                out.extend_from_slice(prefix(KIND_CREATED, topic.id).as_bytes());
-                let name_bytes = u8::try_from(topic.name.len()).expect("a checked name is short");
-                let fields = CreatedFields {
-                    partitions: U32::new(topic.partitions),
-                    ack: topic.settings.ack.code(),
-                    segment_bytes: U64::new(topic.settings.segment_bytes),
-                    segment_ms: U64::new(topic.settings.segment_ms),
-                    name_bytes,
-                };
-                out.extend_from_slice(fields.as_bytes());
+                prefix(KIND_CREATED, topic.id, out);
+                out.extend_from_slice(&topic.partitions.to_le_bytes());
+                encode_settings(&topic.settings, out);
+                out.push(u8::try_from(topic.name.len()).expect("a checked name is short"));
                 out.extend_from_slice(topic.name.as_bytes());
             }
-            Self::TopicDeleted { id } => {
-                out.extend_from_slice(prefix(KIND_DELETED, *id).as_bytes());
+            Self::TopicDeleted { id } => prefix(KIND_DELETED, *id, out),
+            Self::TopicAltered {
+                id,
+                partitions,
+                settings,
+            } => {
+                prefix(KIND_ALTERED, *id, out);
+                out.extend_from_slice(&partitions.to_le_bytes());
+                encode_settings(settings, out);
             }
         }
     }
 
     /// Reads a record that fills `bytes` exactly.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (prefix, rest) =
-            Prefix::ref_from_prefix(bytes).map_err(|_| length(bytes, size_of::<Prefix>()))?;
-        if prefix.version != VERSION {
+        let mut fields = Fields { bytes, at: 0 };
+        let prefix: &Prefix = fields.next(0)?;
+        if !(VERSION_FIRST..=VERSION).contains(&prefix.version) {
             return Err(DecodeError::Version(prefix.version));
         }
         let id = TopicId(prefix.id.get());
-        match prefix.kind {
-            KIND_CREATED => decode_created(bytes, rest, id).map(Self::TopicCreated),
-            KIND_DELETED if rest.is_empty() => Ok(Self::TopicDeleted { id }),
-            KIND_DELETED => Err(length(bytes, size_of::<Prefix>())),
-            other => Err(DecodeError::Kind(other)),
+        let record = match (prefix.kind, prefix.version) {
+            (KIND_CREATED, version) => {
+                Self::TopicCreated(decode_created(&mut fields, id, version)?)
+            }
+            (KIND_DELETED, _) => Self::TopicDeleted { id },
+            (KIND_ALTERED, VERSION) => Self::TopicAltered {
+                id,
+                partitions: decode_partitions(&mut fields, size_of::<FirstSettings>())?,
+                settings: decode_settings(&mut fields, VERSION, 0)?,
+            },
+            (other, _) => return Err(DecodeError::Kind(other)),
+        };
+        match fields.rest() {
+            [] => Ok(record),
+            _ => Err(length(bytes, fields.at)),
         }
     }
 }
 
-fn prefix(kind: u8, id: TopicId) -> Prefix {
-    Prefix {
-        version: VERSION,
-        kind,
-        id: U128::new(id.0),
+/// Takes fields off the front of a record.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// The next field; behind it at least `behind` bytes more are needed.
+    fn next<T: FromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+        behind: usize,
+    ) -> Result<&'a T, DecodeError> {
+        let needed = self.at + size_of::<T>() + behind;
+        let taken = T::ref_from_prefix(self.rest()).map_err(|_| length(self.bytes, needed));
+        let (field, _) = taken?;
+        self.at += size_of::<T>();
+        Ok(field)
     }
 }
 
-fn decode_created(bytes: &[u8], rest: &[u8], id: TopicId) -> Result<Topic, DecodeError> {
-    let fixed = size_of::<Prefix>() + size_of::<CreatedFields>();
-    let (fields, name) = CreatedFields::ref_from_prefix(rest).map_err(|_| length(bytes, fixed))?;
-    if name.len() != usize::from(fields.name_bytes) {
-        return Err(length(bytes, fixed + usize::from(fields.name_bytes)));
-    }
-    let name = std::str::from_utf8(name).map_err(|_| DecodeError::Name)?;
-    let settings = Settings {
-        ack: AckLevel::from_code(fields.ack).ok_or(DecodeError::Level(fields.ack))?,
-        segment_bytes: fields.segment_bytes.get(),
-        segment_ms: fields.segment_ms.get(),
+fn prefix(kind: u8, id: TopicId, out: &mut Vec<u8>) {
+    let prefix = Prefix {
+        version: VERSION,
+        kind,
+        id: U128::new(id.0),
     };
-    let partitions = fields.partitions.get();
+    out.extend_from_slice(prefix.as_bytes());
+}
+
+fn encode_settings(settings: &TopicSettings, out: &mut Vec<u8>) {
+    let first = FirstSettings {
+        ack: settings.ack.code(),
+        segment_bytes: U64::new(settings.segment_bytes),
+        segment_ms: U64::new(settings.segment_ms),
+    };
+    let more = MoreSettings {
+        batch_bytes_max: U32::new(settings.batch_bytes_max),
+        timestamp_type: settings.timestamp_type.code(),
+        timestamp_before_ms_max: U64::new(settings.timestamp_before_ms_max),
+        timestamp_after_ms_max: U64::new(settings.timestamp_after_ms_max),
+    };
+    out.extend_from_slice(first.as_bytes());
+    out.extend_from_slice(more.as_bytes());
+}
+
+fn decode_created(fields: &mut Fields<'_>, id: TopicId, version: u8) -> Result<Topic, DecodeError> {
+    let partitions = decode_partitions(fields, size_of::<FirstSettings>() + 1)?;
+    let settings = decode_settings(fields, version, 1)?;
+    let name_bytes = usize::from(*fields.next::<u8>(0)?);
+    let name = fields.rest();
+    if name.len() != name_bytes {
+        return Err(length(fields.bytes, fields.at + name_bytes));
+    }
+    fields.at += name_bytes;
+    let name = std::str::from_utf8(name).map_err(|_| DecodeError::Name)?;
     check_name(name).map_err(DecodeError::Bounds)?;
-    check_partitions(partitions).map_err(DecodeError::Bounds)?;
-    check_settings(&settings).map_err(DecodeError::Bounds)?;
     Ok(Topic {
         id,
         name: name.to_owned(),
         partitions,
         settings,
     })
+}
+
+fn decode_partitions(fields: &mut Fields<'_>, behind: usize) -> Result<u32, DecodeError> {
+    let partitions = fields.next::<U32>(behind)?.get();
+    check_partitions(partitions).map_err(DecodeError::Bounds)?;
+    Ok(partitions)
+}
+
+/// What a version lacks is as it was before there was such a setting, which is what the defaults say.
+fn decode_settings(
+    fields: &mut Fields<'_>,
+    version: u8,
+    behind: usize,
+) -> Result<TopicSettings, DecodeError> {
+    let first: &FirstSettings = fields.next(behind)?;
+    let mut settings = TopicSettings {
+        ack: AckLevel::from_code(first.ack).ok_or(DecodeError::Level(first.ack))?,
+        segment_bytes: first.segment_bytes.get(),
+        segment_ms: first.segment_ms.get(),
+        ..TopicSettings::default()
+    };
+    if version > VERSION_FIRST {
+        let more: &MoreSettings = fields.next(behind)?;
+        let code = more.timestamp_type;
+        settings.batch_bytes_max = more.batch_bytes_max.get();
+        settings.timestamp_type =
+            TimestampType::from_code(code).ok_or(DecodeError::TimestampType(code))?;
+        settings.timestamp_before_ms_max = more.timestamp_before_ms_max.get();
+        settings.timestamp_after_ms_max = more.timestamp_after_ms_max.get();
+    }
+    check_settings(&settings).map_err(DecodeError::Bounds)?;
+    Ok(settings)
 }
 
 fn length(bytes: &[u8], needed: usize) -> DecodeError {
@@ -187,21 +283,37 @@ fn length(bytes: &[u8], needed: usize) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::SEGMENT_BYTES_DEFAULT;
 
-    fn samples() -> [Record; 2] {
+    fn settings() -> TopicSettings {
+        TopicSettings {
+            ack: AckLevel::Synced,
+            segment_ms: 1_000,
+            batch_bytes_max: 1_000_000,
+            timestamp_type: TimestampType::Append,
+            timestamp_before_ms_max: 7,
+            timestamp_after_ms_max: 8,
+            ..TopicSettings::default()
+        }
+    }
+
+    fn samples() -> [Record; 3] {
         let topic = Topic {
             id: TopicId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
             name: "orders.v1".into(),
             partitions: 12,
-            settings: Settings {
-                ack: AckLevel::Synced,
-                segment_bytes: SEGMENT_BYTES_DEFAULT,
-                segment_ms: 1_000,
-            },
+            settings: settings(),
         };
         let id = topic.id;
-        [Record::TopicCreated(topic), Record::TopicDeleted { id }]
+        let altered = Record::TopicAltered {
+            id,
+            partitions: 13,
+            settings: settings(),
+        };
+        [
+            Record::TopicCreated(topic),
+            Record::TopicDeleted { id },
+            altered,
+        ]
     }
 
     fn bytes_of(record: &Record) -> Vec<u8> {
@@ -217,25 +329,81 @@ mod tests {
         }
     }
 
-    /// Goal: the bytes stay what they are. Method: a record written down by hand from the drawing above.
-    #[test]
-    fn the_bytes_are_as_drawn() {
-        let id: [u8; 16] = std::array::from_fn(|i| i as u8);
-        let mut expected = vec![1, 1];
-        expected.extend_from_slice(&id);
-        expected.extend_from_slice(&[3, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 0]);
-        expected.extend_from_slice(&[0xe8, 3, 0, 0, 0, 0, 0, 0, 2, b'a', b'b']);
-        let record = Record::TopicCreated(Topic {
-            id: TopicId(u128::from_le_bytes(id)),
+    /// The id of the records that are written down by hand.
+    const ID: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+    fn by_hand(version: u8, kind: u8, rest: &[&[u8]]) -> Vec<u8> {
+        [&[version, kind], &ID[..], &rest.concat()].concat()
+    }
+
+    /// Partitions 3, ack written, segments of 256 MiB and a second.
+    const FIRST: [u8; 21] = [
+        3, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 0, 0xe8, 3, 0, 0, 0, 0, 0, 0,
+    ];
+    /// Batches of 64 KiB, append time, 5 ms before and 6 after.
+    const MORE: [u8; 21] = [
+        0, 0, 1, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
+    ];
+
+    fn topic(settings: TopicSettings) -> Topic {
+        Topic {
+            id: TopicId(u128::from_le_bytes(ID)),
             name: "ab".into(),
             partitions: 3,
-            settings: Settings {
-                ack: AckLevel::Written,
-                segment_bytes: 256 << 20,
-                segment_ms: 1_000,
-            },
-        });
-        assert_eq!(bytes_of(&record), expected);
+            settings,
+        }
+    }
+
+    /// Goal: the bytes stay what they are. Method: records written down by hand from the drawing above.
+    #[test]
+    fn the_bytes_are_as_drawn() {
+        let settings = TopicSettings {
+            ack: AckLevel::Written,
+            segment_bytes: 256 << 20,
+            segment_ms: 1_000,
+            batch_bytes_max: 64 << 10,
+            timestamp_type: TimestampType::Append,
+            timestamp_before_ms_max: 5,
+            timestamp_after_ms_max: 6,
+        };
+        let topic = topic(settings);
+        let altered = Record::TopicAltered {
+            id: topic.id,
+            partitions: 3,
+            settings,
+        };
+        let name: &[u8] = &[2, b'a', b'b'];
+        for (record, bytes) in [
+            (
+                Record::TopicCreated(topic),
+                by_hand(2, 1, &[&FIRST, &MORE, name]),
+            ),
+            (altered, by_hand(2, 3, &[&FIRST, &MORE])),
+        ] {
+            assert_eq!(bytes_of(&record), bytes);
+        }
+    }
+
+    /// Goal: a catalog of the first version is read. Method: its bytes by hand; what it lacks is what holds unasked.
+    #[test]
+    fn the_first_version_is_still_read() {
+        let settings = TopicSettings {
+            ack: AckLevel::Written,
+            segment_bytes: 256 << 20,
+            segment_ms: 1_000,
+            ..TopicSettings::default()
+        };
+        let (id, name): (_, &[u8]) = (TopicId(u128::from_le_bytes(ID)), &[2, b'a', b'b']);
+        let created = by_hand(1, 1, &[&FIRST, name]);
+        let expected = Record::TopicCreated(topic(settings));
+        assert_eq!(Record::decode(&created), Ok(expected));
+        let deleted = Record::decode(&by_hand(1, 2, &[]));
+        assert_eq!(deleted, Ok(Record::TopicDeleted { id }));
+        let altered = Record::decode(&by_hand(1, 3, &[&FIRST]));
+        assert_eq!(altered, Err(DecodeError::Kind(3)), "it had no such kind");
+        for cut in 0..created.len() {
+            assert!(Record::decode(&created[..cut]).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]
@@ -246,7 +414,7 @@ mod tests {
                 assert!(
                     matches!(
                         Record::decode(&bytes[..cut]),
-                        Err(DecodeError::Length { .. })
+                        Err(DecodeError::Length { have, needed }) if have == cut && needed > cut
                     ),
                     "cut at {cut}"
                 );
@@ -260,20 +428,32 @@ mod tests {
     fn what_nobody_could_have_decided_is_refused() {
         let bytes = bytes_of(&samples()[0]);
         for (index, byte, expected) in [
-            (0, 2, DecodeError::Version(2)),
-            (1, 3, DecodeError::Kind(3)),
+            (0, 3, DecodeError::Version(3)),
+            (0, 0, DecodeError::Version(0)),
+            (1, 4, DecodeError::Kind(4)),
             (22, 7, DecodeError::Level(7)),
-            (40, 0xff, DecodeError::Name),
+            (43, 2, DecodeError::TimestampType(2)),
+            (61, 0xff, DecodeError::Name),
         ] {
             let mut bad = bytes.clone();
             bad[index] = byte;
             assert_eq!(Record::decode(&bad), Err(expected));
         }
-        for (index, byte) in [(18, 0), (22, 0), (30, 0xff), (40, b'/')] {
+        // Partitions 0, ack none, vast segments, no batch at all, a span that is no span, a name that is a path.
+        for (index, byte) in [
+            (18, 0),
+            (22, 0),
+            (30, 0xff),
+            (39, 0),
+            (51, 0xff),
+            (61, b'/'),
+        ] {
             let mut bad = bytes.clone();
             bad[index] = byte;
-            if index == 18 {
-                bad[18..22].fill(0);
+            match index {
+                18 => bad[18..22].fill(0),
+                39 => bad[39..43].fill(0),
+                _ => {}
             }
             assert!(
                 matches!(Record::decode(&bad), Err(DecodeError::Bounds(_))),

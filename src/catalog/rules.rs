@@ -1,11 +1,10 @@
 //! The rules of names, counts and settings.
 
-use crate::base::AckLevel;
 use crate::base::limits::{
-    NODE_PARTITIONS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MS_MAX, SEGMENT_MS_MIN,
-    TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX, TOPICS_MAX,
+    BATCH_BYTES_MAX, NODE_PARTITIONS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MS_MAX,
+    SEGMENT_MS_MIN, TIMESTAMP_SPAN_MS_MAX, TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX, TOPICS_MAX,
 };
-use crate::catalog::Settings;
+use crate::base::{AckLevel, TopicSettings};
 use thiserror::Error;
 
 /// Names that begin so are ours.
@@ -34,6 +33,20 @@ pub enum Refusal {
     /// Outside its limits.
     #[error("segment_ms must be {SEGMENT_MS_MIN} to {SEGMENT_MS_MAX}, not {0}")]
     SegmentMs(u64),
+    /// Outside its limits.
+    #[error("batch_bytes_max must be 1 to {BATCH_BYTES_MAX}, not {0}")]
+    BatchBytes(u32),
+    /// Outside its limits.
+    #[error("a timestamp's distance must be 0 to {TIMESTAMP_SPAN_MS_MAX} ms, not {0}")]
+    TimestampSpan(u64),
+    /// Records would have to move.
+    #[error("a topic of {have} partitions cannot be cut to {asked}: their records would be lost")]
+    FewerPartitions {
+        /// How many there are.
+        have: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
     /// The name is taken.
     #[error("topic {0} exists already")]
     Exists(String),
@@ -75,7 +88,7 @@ pub fn check_partitions(partitions: u32) -> Result<(), Refusal> {
 }
 
 /// Checks a topic's settings.
-pub fn check_settings(settings: &Settings) -> Result<(), Refusal> {
+pub fn check_settings(settings: &TopicSettings) -> Result<(), Refusal> {
     if settings.ack == AckLevel::None {
         return Err(Refusal::Level);
     }
@@ -84,6 +97,16 @@ pub fn check_settings(settings: &Settings) -> Result<(), Refusal> {
     }
     if !(SEGMENT_MS_MIN..=SEGMENT_MS_MAX).contains(&settings.segment_ms) {
         return Err(Refusal::SegmentMs(settings.segment_ms));
+    }
+    if !(1..=BATCH_BYTES_MAX as u32).contains(&settings.batch_bytes_max) {
+        return Err(Refusal::BatchBytes(settings.batch_bytes_max));
+    }
+    let spans = [
+        settings.timestamp_before_ms_max,
+        settings.timestamp_after_ms_max,
+    ];
+    if let Some(span) = spans.iter().find(|span| **span > TIMESTAMP_SPAN_MS_MAX) {
+        return Err(Refusal::TimestampSpan(*span));
     }
     Ok(())
 }

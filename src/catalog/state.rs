@@ -1,9 +1,9 @@
 //! What the records add up to.
 
 use crate::base::limits::{NODE_PARTITIONS_MAX, TOPICS_MAX};
-use crate::base::{PartitionKey, TopicId};
+use crate::base::{PartitionKey, TopicChange, TopicId, TopicSettings};
 use crate::catalog::rules::{Refusal, check_name, check_partitions, check_settings};
-use crate::catalog::{Record, Settings, Topic};
+use crate::catalog::{Record, Topic};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -30,6 +30,9 @@ pub enum Contradiction {
     /// A topic that does not live was deleted.
     #[error("topic id {0} was deleted and did not exist")]
     DeletedUnknown(TopicId),
+    /// A topic that does not live was changed, or lost partitions by it.
+    #[error("topic id {0} was changed, and did not exist or had more partitions")]
+    AlteredWrongly(TopicId),
 }
 
 impl Catalog {
@@ -44,7 +47,7 @@ impl Catalog {
         id: TopicId,
         name: &str,
         partitions: u32,
-        settings: Settings,
+        settings: TopicSettings,
     ) -> Result<Record, Refusal> {
         assert!(!self.is_used(id), "the caller drew an unused id");
         check_name(name)?;
@@ -56,10 +59,7 @@ impl Catalog {
         if self.topics.len() >= TOPICS_MAX {
             return Err(Refusal::TooManyTopics);
         }
-        let all = self.partitions + u64::from(partitions);
-        if all > NODE_PARTITIONS_MAX {
-            return Err(Refusal::TooManyPartitions(all));
-        }
+        self.check_room(partitions)?;
         Ok(Record::TopicCreated(Topic {
             id,
             name: name.to_owned(),
@@ -74,6 +74,40 @@ impl Catalog {
             Ok(Record::TopicDeleted { id })
         } else {
             Err(Refusal::Unknown(id.to_string()))
+        }
+    }
+
+    /// Decides on a change of a topic. `None`: it is so already, nothing needs to be stored.
+    pub fn decide_alter(
+        &self,
+        id: TopicId,
+        change: &TopicChange,
+    ) -> Result<Option<Record>, Refusal> {
+        let topic = self.topics.get(&id);
+        let topic = topic.ok_or_else(|| Refusal::Unknown(id.to_string()))?;
+        let settings = change.applied_to(topic.settings);
+        let partitions = change.partitions.unwrap_or(topic.partitions);
+        check_partitions(partitions)?;
+        check_settings(&settings)?;
+        let Some(more) = partitions.checked_sub(topic.partitions) else {
+            return Err(Refusal::FewerPartitions {
+                have: topic.partitions,
+                asked: partitions,
+            });
+        };
+        self.check_room(more)?;
+        let is_change = more > 0 || settings != topic.settings;
+        Ok(is_change.then_some(Record::TopicAltered {
+            id,
+            partitions,
+            settings,
+        }))
+    }
+
+    fn check_room(&self, more_partitions: u32) -> Result<(), Refusal> {
+        match self.partitions + u64::from(more_partitions) {
+            all if all > NODE_PARTITIONS_MAX => Err(Refusal::TooManyPartitions(all)),
+            _ => Ok(()),
         }
     }
 
@@ -98,6 +132,19 @@ impl Catalog {
                 self.partitions -= u64::from(topic.partitions);
                 self.names.remove(&topic.name);
                 self.deleted.insert(*id);
+            }
+            Record::TopicAltered {
+                id,
+                partitions,
+                settings,
+            } => {
+                let topic = self.topics.get_mut(id);
+                let Some(topic) = topic.filter(|topic| topic.partitions <= *partitions) else {
+                    return Err(Contradiction::AlteredWrongly(*id));
+                };
+                self.partitions += u64::from(*partitions - topic.partitions);
+                topic.partitions = *partitions;
+                topic.settings = *settings;
             }
         }
         Ok(())
@@ -155,11 +202,12 @@ mod tests {
     use crate::base::prng::Prng;
     use crate::base::{AckLevel, PartitionNo};
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> TopicSettings {
+        TopicSettings {
             ack: AckLevel::Written,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             segment_ms: SEGMENT_MS_DEFAULT,
+            ..TopicSettings::default()
         }
     }
 
@@ -213,6 +261,58 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_is_changed_and_never_loses_a_partition() {
+        let mut catalog = Catalog::new();
+        create(&mut catalog, 7, "a").expect("free");
+        let change = |partitions, batch_bytes_max| TopicChange {
+            partitions,
+            batch_bytes_max,
+            ..TopicChange::default()
+        };
+        let (id, same) = (TopicId(7), change(Some(2), None));
+        assert_eq!(
+            catalog.decide_alter(id, &same),
+            Ok(None),
+            "it is so already"
+        );
+        for (wrong, refusal) in [
+            (
+                change(Some(1), None),
+                Refusal::FewerPartitions { have: 2, asked: 1 },
+            ),
+            (change(Some(0), None), Refusal::Partitions(0)),
+            (change(None, Some(0)), Refusal::BatchBytes(0)),
+        ] {
+            assert_eq!(catalog.decide_alter(id, &wrong), Err(refusal));
+        }
+        let other = TopicId(8);
+        let unknown = Refusal::Unknown(other.to_string());
+        assert_eq!(catalog.decide_alter(other, &same), Err(unknown));
+        let record = catalog.decide_alter(id, &change(Some(5), Some(9)));
+        let record = record.expect("may be").expect("a change");
+        catalog.apply(&record).expect("decided in this state");
+        assert!(catalog.has_partition(PartitionKey::new(id, PartitionNo(4))));
+        assert_eq!(
+            catalog.by_id(id).expect("lives").settings.batch_bytes_max,
+            9
+        );
+        let Record::TopicAltered { settings, .. } = record else {
+            panic!("an altered topic");
+        };
+        for (id, partitions) in [(id, 4), (TopicId(9), 5)] {
+            let wrong = Record::TopicAltered {
+                id,
+                partitions,
+                settings,
+            };
+            assert_eq!(
+                catalog.apply(&wrong),
+                Err(Contradiction::AlteredWrongly(id))
+            );
+        }
+    }
+
+    #[test]
     fn a_node_has_room_for_so_many_partitions() {
         let mut catalog = Catalog::new();
         let mut made = 0;
@@ -232,7 +332,7 @@ mod tests {
         );
     }
 
-    /// Goal: replaying the stored bytes gives the same catalog. Method: seeded creates and deletes against a plain
+    /// Goal: replaying the stored bytes gives the same catalog. Method: seeded creates, changes and deletes against a plain
     /// list of living names; then all records, through their bytes, into an empty catalog.
     #[test]
     fn replay_gives_the_same_state() {
@@ -243,13 +343,26 @@ mod tests {
             for step in 0..200u128 {
                 let name = format!("topic-{}", prng.below(20));
                 let decided = match living.get(&name) {
-                    Some(id) if prng.chance(1, 2) => catalog.decide_delete(*id),
+                    Some(id) if prng.chance(1, 3) => catalog.decide_delete(*id),
+                    Some(id) if prng.chance(1, 2) => {
+                        let change = TopicChange {
+                            partitions: Some(1 + prng.below(9) as u32),
+                            segment_ms: prng.chance(1, 2).then_some(5_000),
+                            ..TopicChange::default()
+                        };
+                        match catalog.decide_alter(*id, &change) {
+                            Ok(Some(record)) => Ok(record),
+                            Ok(None) => continue,
+                            Err(refusal) => Err(refusal),
+                        }
+                    }
                     _ => catalog.decide_create(TopicId(step + 1), &name, 1, settings()),
                 };
                 let taken = living.contains_key(&name);
                 match &decided {
                     Ok(Record::TopicDeleted { .. }) => drop(living.remove(&name)),
                     Ok(Record::TopicCreated(topic)) => drop(living.insert(name, topic.id)),
+                    Ok(Record::TopicAltered { id, .. }) => assert_eq!(living[&name], *id),
                     Err(_) => assert!(taken),
                 }
                 if let Ok(record) = decided {
@@ -265,6 +378,11 @@ mod tests {
                 replayed.apply(&record).expect("the same order");
             }
             assert!(replayed.topics().eq(catalog.topics()), "seed {seed}");
+            let partitions: u64 = replayed.topics().map(|t| u64::from(t.partitions)).sum();
+            assert_eq!(
+                (replayed.partitions, catalog.partitions),
+                (partitions, partitions)
+            );
             let names: Vec<_> = living.into_iter().collect();
             let got: Vec<_> = replayed.topics().map(|t| (t.name.clone(), t.id)).collect();
             assert_eq!(got, names, "seed {seed}");

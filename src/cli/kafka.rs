@@ -1,7 +1,6 @@
 //! Serving Kafka clients: the flags, and what they ask for on so many cores.
 
-use crate::base::AckLevel;
-use crate::base::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_MS_DEFAULT, TOPIC_PARTITIONS_MAX};
+use crate::base::limits::TOPIC_PARTITIONS_MAX;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::serve::ports;
 use crate::cli::values::Endpoint;
@@ -141,11 +140,7 @@ impl KafkaPlan {
 
     /// What a topic is made with unasked.
     pub fn settings() -> TopicSettings {
-        TopicSettings {
-            ack: AckLevel::Written,
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            segment_ms: SEGMENT_MS_DEFAULT,
-        }
+        TopicSettings::default()
     }
 }
 

@@ -1,12 +1,12 @@
 //! `millrace topic`: its verbs, and how topics and partitions are printed.
 
-use crate::base::AckLevel;
-use crate::base::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_MS_DEFAULT};
+use crate::base::limits::TIMESTAMP_SPAN_MS_MAX;
+use crate::base::{AckLevel, TimestampType};
 use crate::cli::broker;
 use crate::cli::exit::Failure;
 use crate::cli::print::{Output, bytes_text, emit, json, table};
 use crate::cli::values::{Endpoint, parse_bytes};
-use crate::engine::{NewTopic, PartitionInfo, TopicInfo, TopicRef, TopicSettings};
+use crate::engine::{NewTopic, PartitionInfo, TopicChange, TopicInfo, TopicRef, TopicSettings};
 use serde::Serialize;
 
 /// The verbs of `topic`.
@@ -16,7 +16,9 @@ pub enum TopicCommand {
     Create(CreateArgs),
     /// List all topics
     List,
-    /// Show a topic and its partitions
+    /// Change a topic: its settings, or to more partitions
+    Alter(AlterArgs),
+    /// Show a topic, its settings and its partitions
     Describe {
         /// Which
         name: String,
@@ -34,6 +36,11 @@ pub fn run(command: &TopicCommand, server: &Endpoint, output: Output) -> Result<
     match command {
         TopicCommand::Create(args) => {
             let topic = client.create_topic(&args.topic())?;
+            emit(&print_topics(&[topic], output))
+        }
+        TopicCommand::Alter(args) => {
+            let topic = TopicRef::Name(args.name.clone());
+            let topic = client.alter_topic(&topic, &args.change())?;
             emit(&print_topics(&[topic], output))
         }
         TopicCommand::List => emit(&print_topics(&client.topics()?.0, output)),
@@ -56,13 +63,100 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub partitions: u32,
 
-    /// What an ack promises unless a producer asks for more: written (survives kill -9) or synced (survives power loss)
-    #[arg(long, value_name = "LEVEL", default_value_t = AckLevel::Written, value_parser = parse_topic_ack)]
-    pub ack: AckLevel,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
 
-    /// Size at which a segment is sealed, such as 64M or 1G
-    #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES_DEFAULT, value_parser = parse_bytes)]
-    pub segment_bytes: u64,
+/// The flags of `topic alter`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct AlterArgs {
+    /// Which
+    pub name: String,
+
+    /// How many partitions it is to have in all: more than now. Keys go to other partitions from then on
+    #[arg(long, value_name = "N")]
+    pub partitions: Option<u32>,
+
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// What a topic can be set to. What is not said stays, and at first is the default.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+struct SettingArgs {
+    /// What an ack promises unless a producer asks for more: written (survives kill -9, the default) or synced (survives
+    /// power loss)
+    #[arg(long, value_name = "LEVEL", value_parser = parse_topic_ack)]
+    ack: Option<AckLevel>,
+
+    /// Size at which a segment is sealed, such as 64M or 1G [default: 256M]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    segment_bytes: Option<u64>,
+
+    /// Age at which a segment is sealed, in milliseconds [default: a week]
+    #[arg(long, value_name = "MS")]
+    segment_ms: Option<u64>,
+
+    /// The largest record batch that is taken, such as 1M [default: 8M, the most that can be]
+    #[arg(long, value_name = "BYTES", value_parser = parse_batch_bytes)]
+    batch_bytes_max: Option<u32>,
+
+    /// Whose clock timestamps are of: create (the producer's, the default) or append (the broker's)
+    #[arg(long, value_name = "TYPE", value_parser = parse_timestamp_type)]
+    timestamp_type: Option<TimestampType>,
+
+    /// How far a producer's timestamp may lie before the broker's time, in milliseconds [default: no limit]
+    #[arg(long, value_name = "MS")]
+    timestamp_before_ms_max: Option<u64>,
+
+    /// How far it may lie after it, in milliseconds [default: no limit]
+    #[arg(long, value_name = "MS")]
+    timestamp_after_ms_max: Option<u64>,
+}
+
+impl SettingArgs {
+    fn change(&self) -> TopicChange {
+        TopicChange {
+            partitions: None,
+            ack: self.ack,
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
+            batch_bytes_max: self.batch_bytes_max,
+            timestamp_type: self.timestamp_type,
+            timestamp_before_ms_max: self.timestamp_before_ms_max,
+            timestamp_after_ms_max: self.timestamp_after_ms_max,
+        }
+    }
+}
+
+impl AlterArgs {
+    /// The change to ask the broker for.
+    pub fn change(&self) -> TopicChange {
+        TopicChange {
+            partitions: self.partitions,
+            ..self.settings.change()
+        }
+    }
+}
+
+fn parse_batch_bytes(text: &str) -> Result<u32, String> {
+    let bytes = parse_bytes(text)?;
+    u32::try_from(bytes).map_err(|_| format!("{text} is more than a record batch can have"))
+}
+
+fn parse_timestamp_type(text: &str) -> Result<TimestampType, String> {
+    match text {
+        "create" => Ok(TimestampType::Create),
+        "append" => Ok(TimestampType::Append),
+        _ => Err("timestamps are of create or append".to_string()),
+    }
+}
+
+fn timestamp_type_text(kind: TimestampType) -> &'static str {
+    match kind {
+        TimestampType::Create => "create",
+        TimestampType::Append => "append",
+    }
 }
 
 /// A topic's own level is never `none`: its records must be stored before anybody may read them.
@@ -79,11 +173,7 @@ impl CreateArgs {
         NewTopic {
             name: self.name.clone(),
             partitions: self.partitions,
-            settings: TopicSettings {
-                ack: self.ack,
-                segment_bytes: self.segment_bytes,
-                segment_ms: SEGMENT_MS_DEFAULT,
-            },
+            settings: self.settings.change().applied_to(TopicSettings::default()),
         }
     }
 }
@@ -96,6 +186,10 @@ struct TopicRow<'a> {
     ack: String,
     segment_bytes: u64,
     segment_ms: u64,
+    batch_bytes_max: u32,
+    timestamp_type: &'static str,
+    timestamp_before_ms_max: u64,
+    timestamp_after_ms_max: u64,
 }
 
 impl<'a> TopicRow<'a> {
@@ -107,8 +201,33 @@ impl<'a> TopicRow<'a> {
             ack: topic.settings.ack.to_string(),
             segment_bytes: topic.settings.segment_bytes,
             segment_ms: topic.settings.segment_ms,
+            batch_bytes_max: topic.settings.batch_bytes_max,
+            timestamp_type: timestamp_type_text(topic.settings.timestamp_type),
+            timestamp_before_ms_max: topic.settings.timestamp_before_ms_max,
+            timestamp_after_ms_max: topic.settings.timestamp_after_ms_max,
         }
     }
+}
+
+/// The settings that the row of a topic has no room for.
+fn print_settings(topic: &TopicInfo) -> String {
+    let row = TopicRow::new(topic);
+    let span = |ms: u64| match ms {
+        TIMESTAMP_SPAN_MS_MAX => "no limit".to_string(),
+        ms => format!("{ms} ms"),
+    };
+    let cells = [
+        ("segment-ms", format!("{} ms", row.segment_ms)),
+        (
+            "batch-bytes-max",
+            bytes_text(u64::from(row.batch_bytes_max)),
+        ),
+        ("timestamp-type", row.timestamp_type.to_string()),
+        ("timestamp-before-ms-max", span(row.timestamp_before_ms_max)),
+        ("timestamp-after-ms-max", span(row.timestamp_after_ms_max)),
+    ];
+    let cells = cells.map(|(name, value)| vec![name.to_string(), value]);
+    table(&["SETTING", "VALUE"], &[], &cells)
 }
 
 /// The topics of a broker, or the one that was made.
@@ -191,10 +310,8 @@ pub fn print_described(topic: &TopicInfo, partitions: &[PartitionInfo], output: 
         "SEGMENTS",
     ];
     let body = table(&header, &[0, 1, 2, 3, 4, 5, 6], &cells);
-    format!(
-        "{}\n{body}",
-        print_topics(std::slice::from_ref(topic), output)
-    )
+    let head = print_topics(std::slice::from_ref(topic), output);
+    format!("{head}\n{}\n{body}", print_settings(topic))
 }
 
 #[cfg(test)]
@@ -241,7 +358,7 @@ mod tests {
             (plain.partitions, plain.settings.ack),
             (1, AckLevel::Written)
         );
-        assert_eq!(plain.settings.segment_bytes, SEGMENT_BYTES_DEFAULT);
+        assert_eq!(plain.settings, TopicSettings::default());
         let flags = [
             "logs",
             "--partitions",
@@ -250,17 +367,45 @@ mod tests {
             "synced",
             "--segment-bytes",
             "64M",
+            "--timestamp-type",
+            "append",
+            "--batch-bytes-max",
+            "1M",
         ];
         let full = create(&flags).expect("good");
         assert_eq!((full.partitions, full.settings.ack), (4, AckLevel::Synced));
         assert_eq!(full.settings.segment_bytes, 64 << 20);
+        assert_eq!(full.settings.timestamp_type, TimestampType::Append);
+        assert_eq!(full.settings.batch_bytes_max, 1 << 20);
         for bad in [
             &["x", "--ack", "none"][..],
             &["x", "--partitions", "-1"],
+            &["x", "--timestamp-type", "CreateTime"],
+            &["x", "--batch-bytes-max", "5G"],
             &[],
         ] {
             assert_eq!(create(bad), None);
         }
+    }
+
+    #[test]
+    fn a_change_says_only_what_its_flags_say() {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            alter: AlterArgs,
+        }
+        let flags = ["alter", "logs", "--partitions", "9", "--segment-ms", "5000"];
+        let line = Line::try_parse_from(flags).expect("good");
+        let expected = TopicChange {
+            partitions: Some(9),
+            segment_ms: Some(5_000),
+            ..TopicChange::default()
+        };
+        assert_eq!(
+            (line.alter.name.as_str(), line.alter.change()),
+            ("logs", expected)
+        );
     }
 
     #[test]

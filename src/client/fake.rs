@@ -26,6 +26,7 @@ pub(super) fn settings() -> TopicSettings {
         ack: AckLevel::Written,
         segment_bytes: 1 << 20,
         segment_ms: 60_000,
+        ..TopicSettings::default()
     }
 }
 
@@ -131,6 +132,14 @@ impl FakeBroker {
                 let made = self.create(new);
                 self.writer.topic_created(id, &made, out);
             }
+            Request::AlterTopic(alter) => {
+                let found = self.find(&alter.topic);
+                let altered = found.map(|mut info| {
+                    info.settings = alter.change.applied_to(info.settings);
+                    info
+                });
+                self.writer.topic_altered(id, &altered, out);
+            }
             Request::DeleteTopic(delete) => {
                 let found = self.find(&delete.topic);
                 let done = found.map(|topic| self.topics.retain(|t| t.id != topic.id));
@@ -233,6 +242,7 @@ impl FakeBroker {
                 Ok(Produced {
                     base_offset,
                     log_start: Offset(0),
+                    append_time: None,
                 })
             })
             .collect();

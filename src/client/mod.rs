@@ -71,5 +71,5 @@ pub use partitioner::{Partitioner, Target, murmur2};
 // The wire's nouns that a program on the driver holds in its hands.
 pub use crate::protocol::native::{
     CoreAddress, FetchPartition, FetchRequest, FetchedReply, NewTopic, ProducedReply, Refusal,
-    Reply, TopicInfo, TopicRef, TopicSettings,
+    Reply, TopicChange, TopicInfo, TopicRef, TopicSettings,
 };

@@ -9,7 +9,7 @@
 use crate::base::{AckLevel, PartitionKey};
 use crate::protocol::native::{
     Caps, FetchRequest, FrameError, GroupAsk, MetadataQuery, NewTopic, OffsetEntry, Reply,
-    ReplyError, RequestWriter, Split, TooLarge, TopicRef, split,
+    ReplyError, RequestWriter, Split, TooLarge, TopicChange, TopicRef, split,
 };
 use std::collections::VecDeque;
 use thiserror::Error;
@@ -44,6 +44,7 @@ enum Kind {
     Hello,
     Metadata,
     CreateTopic,
+    AlterTopic,
     DeleteTopic,
     DescribeTopic,
     Produce,
@@ -142,6 +143,7 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Welcome(_) => (asked.kind == Kind::Hello, 0),
         Reply::Metadata(_) => (asked.kind == Kind::Metadata, 0),
         Reply::TopicCreated(_) => (asked.kind == Kind::CreateTopic, 0),
+        Reply::TopicAltered(_) => (asked.kind == Kind::AlterTopic, 0),
         Reply::TopicDeleted => (asked.kind == Kind::DeleteTopic, 0),
         Reply::TopicDescribed(_) => (asked.kind == Kind::DescribeTopic, 0),
         Reply::Produced(produced) => (asked.kind == Kind::Produce, produced.count()),
@@ -195,6 +197,18 @@ impl Outbox {
     pub fn create_topic(&mut self, ledger: &mut Ledger, topic: &NewTopic) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::CreateTopic, 0, |writer, id, out| {
             writer.create_topic(id, topic, out)
+        })
+    }
+
+    /// Changes a topic.
+    pub fn alter_topic(
+        &mut self,
+        ledger: &mut Ledger,
+        topic: &TopicRef,
+        change: &TopicChange,
+    ) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::AlterTopic, 0, |writer, id, out| {
+            writer.alter_topic(id, topic, change, out)
         })
     }
 

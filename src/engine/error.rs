@@ -1,6 +1,6 @@
 //! Why the engine refuses: a variant per decision that a client can take. Wire codes live in the protocols.
 
-use crate::base::Offset;
+use crate::base::{Offset, TimestampMs};
 use thiserror::Error;
 
 /// A refusal. `Display` is one line for a person: the cause and the remedy.
@@ -18,9 +18,35 @@ pub enum EngineError {
     /// A name, count or setting outside its limits.
     #[error("{0}")]
     InvalidRequest(String),
+    /// A count of partitions that the topic or the node cannot have.
+    #[error("{0}")]
+    InvalidPartitions(String),
+    /// A topic cannot be set to that.
+    #[error("{0}")]
+    InvalidSetting(String),
     /// The batch failed a check.
     #[error("record batch refused: {0}")]
     BadBatch(crate::base::BatchError),
+    /// The batch is larger than the topic takes.
+    #[error("record batch of {bytes} bytes is above the topic's limit of {bytes_max}")]
+    BatchTooLarge {
+        /// Of the batch.
+        bytes: usize,
+        /// The topic's limit.
+        bytes_max: u32,
+    },
+    /// A record's timestamp is too far from the broker's time for the topic.
+    #[error(
+        "timestamp {timestamp} is too far from the broker's time {now}: the topic's limits say how far it may be"
+    )]
+    InvalidTimestamp {
+        /// Which record of its batch, where that can be told.
+        record: Option<u32>,
+        /// Its timestamp.
+        timestamp: TimestampMs,
+        /// The broker's time.
+        now: TimestampMs,
+    },
     /// The offset is outside what the partition holds.
     #[error("offset {asked} is outside {log_start} to {high_watermark}")]
     OffsetOutOfRange {

@@ -17,9 +17,11 @@ mod types;
 
 pub use error::EngineError;
 pub use types::{
-    CoreAddress, CoreStages, DeleteTopic, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
-    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
+    AlterTopic, CoreAddress, CoreStages, DeleteTopic, FetchPartition, FetchRequest,
+    FetchedPartition, NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
 };
+
+pub use crate::base::{TopicChange, TopicSettings};
 
 pub use crate::base::group::{GroupListing, GroupReply, GroupRequest};
 
@@ -82,6 +84,12 @@ pub trait Engine: Clone + 'static {
 
     /// Deletes a topic and its records; durable when it returns.
     fn delete_topic(&self, topic: DeleteTopic) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// Changes a topic: its settings, or to more partitions; durable when it returns.
+    fn alter_topic(
+        &self,
+        change: AlterTopic,
+    ) -> impl Future<Output = Result<TopicInfo, EngineError>>;
 
     /// State of each partition of a topic, by partition number.
     fn describe_topic(

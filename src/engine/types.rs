@@ -1,7 +1,8 @@
 //! The plain data that crosses the bridge.
 
 use crate::base::{
-    AckLevel, Body, CoreId, Counter, Offset, PartitionKey, Stage, TimestampMs, TopicId,
+    Body, CoreId, Counter, Offset, PartitionKey, Stage, TimestampMs, TopicChange, TopicId,
+    TopicSettings,
 };
 use crate::engine::EngineError;
 use std::time::Duration;
@@ -13,18 +14,6 @@ pub enum TopicRef {
     Name(String),
     /// By its id.
     Id(TopicId),
-}
-
-/// What a topic is made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TopicSettings {
-    /// The level that records must reach before anybody may read them; also the level of acks unless a producer asks
-    /// otherwise. `Written` or `Synced`.
-    pub ack: AckLevel,
-    /// A segment is sealed when it would grow past this many bytes.
-    pub segment_bytes: u64,
-    /// A segment is sealed when its first record is this old, in milliseconds.
-    pub segment_ms: u64,
 }
 
 /// A topic to be made.
@@ -43,6 +32,17 @@ pub struct NewTopic {
 pub struct DeleteTopic {
     /// Which.
     pub topic: TopicRef,
+}
+
+/// A topic to be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlterTopic {
+    /// Which.
+    pub topic: TopicRef,
+    /// What becomes of it.
+    pub change: TopicChange,
+    /// Only say whether it could be done.
+    pub is_trial: bool,
 }
 
 /// A topic as the catalog has it.
@@ -95,6 +95,8 @@ pub struct Produced {
     pub base_offset: Offset,
     /// The first offset of the partition at that time.
     pub log_start: Offset,
+    /// The timestamp that the broker gave the records, if it gives them one. Not known of a batch that was sent again.
+    pub append_time: Option<TimestampMs>,
 }
 
 /// What is wanted from one partition.

@@ -1,7 +1,7 @@
 //! One partition of the log: its segments and frontiers, and the handle that the shard holds.
 
-use crate::base::batch::{LEADER_EPOCH, stamp};
-use crate::base::{AckLevel, Offset, PartitionKey, RecordBatch};
+use crate::base::batch::{LEADER_EPOCH, STAMP_BYTES_MAX, stamp, stamp_append_time};
+use crate::base::{AckLevel, Offset, PartitionKey, RecordBatch, TimestampMs};
 use crate::io::{Io, Signal};
 use crate::log::SegmentSettings;
 use crate::log::core::Core;
@@ -18,7 +18,6 @@ use std::rc::Rc;
 
 /// How many batch boundaries near the tail are kept to be found at once.
 const RECENT_MAX: usize = 128;
-const STAMP_BYTES: usize = 16;
 
 /// How far a partition has come. `synced <= written <= appended`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -188,15 +187,16 @@ impl<I: Io> PartitionLog<I> {
     /// written (and synced, if `level` says so). Returns the offset after it; see [`PartitionLog::frontiers`] for how
     /// far it got.
     pub fn append(&self, batch: &RecordBatch<'_>, level: AckLevel) -> Result<Offset, AppendError> {
-        self.append_drawing(batch, level, Draw::Free)
+        self.append_drawing(batch, level, Draw::Free, None)
     }
 
-    /// The same, drawing on the disk's reserve if there is need.
+    /// The same, drawing on the disk's reserve if there is need, and with a time that all its records get.
     pub fn append_drawing(
         &self,
         batch: &RecordBatch<'_>,
         level: AckLevel,
         draw: Draw,
+        time: Option<TimestampMs>,
     ) -> Result<Offset, AppendError> {
         let partition = &self.partition;
         if let Some(refusal) = self.core.refusal(draw) {
@@ -209,12 +209,15 @@ impl<I: Io> PartitionLog<I> {
         roll::roll_if_due(&self.core, partition, bytes.len());
         let segment = partition.active();
         let base = partition.appended.get();
-        let mut stamped: [u8; STAMP_BYTES] = bytes[..STAMP_BYTES].try_into().expect("16 bytes");
+        let (front, rest) = bytes.split_first_chunk().expect("a header is longer");
+        let mut stamped: [u8; STAMP_BYTES_MAX] = *front;
         stamp(&mut stamped, base, LEADER_EPOCH);
-        let pos = segment
-            .tail
-            .borrow_mut()
-            .append(&self.core.io, bytes, &stamped);
+        if let Some(time) = time {
+            stamp_append_time(&mut stamped, rest, time);
+        }
+        let mut tail = segment.tail.borrow_mut();
+        let pos = tail.append(&self.core.io, bytes, &stamped);
+        drop(tail);
         let before = segment.end.get();
         assert!(pos == before.pos);
         let next = base.plus(u64::from(batch.offsets_taken()));
@@ -227,7 +230,9 @@ impl<I: Io> PartitionLog<I> {
         segment.end.set(End {
             pos: pos + bytes.len() as u64,
             next_offset: next,
-            max_timestamp: before.max_timestamp.max(batch.max_timestamp().0),
+            max_timestamp: before
+                .max_timestamp
+                .max(time.unwrap_or(batch.max_timestamp()).0),
         });
         if segment.first_append.get().is_none() {
             segment.first_append.set(Some(self.core.now()));

@@ -245,6 +245,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 let created = engine.create_topic(topic).await;
                 replies().topic_created(correlation, &created, out);
             }
+            Rare::Alter(change) => {
+                let altered = engine.alter_topic(change).await;
+                replies().topic_altered(correlation, &altered, out);
+            }
             Rare::Delete(topic) => {
                 let deleted = engine.delete_topic(topic).await;
                 replies().topic_deleted(correlation, &deleted, out);

@@ -84,6 +84,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
         Request::Metadata(MetadataQuery::All { after }) => Rare::AllTopics { after },
         Request::Metadata(MetadataQuery::Topics(topics)) => Rare::Topics(topics),
         Request::CreateTopic(topic) => Rare::Create(topic),
+        Request::AlterTopic(change) => Rare::Alter(change),
         Request::DeleteTopic(topic) => Rare::Delete(topic),
         Request::DescribeTopic { topic, first } => Rare::Describe {
             topic,

@@ -3,7 +3,7 @@
 
 use crate::base::PartitionKey;
 use crate::base::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX};
-use crate::engine::{DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
+use crate::engine::{AlterTopic, DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
 use crate::net::kafka::{Cold, Hot};
 use crate::protocol::native::{GroupAsk, Refusal};
@@ -41,6 +41,7 @@ pub(super) enum Rare {
     },
     Topics(Vec<TopicRef>),
     Create(NewTopic),
+    Alter(AlterTopic),
     Delete(DeleteTopic),
     Describe {
         topic: TopicRef,
@@ -78,7 +79,9 @@ impl Rare {
             Self::Group(ask) => ask.held_bytes(),
             Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),
             Self::Create(topic) => topic.name.capacity(),
-            Self::Delete(DeleteTopic { topic }) | Self::Describe { topic, .. } => of(topic),
+            Self::Alter(AlterTopic { topic, .. })
+            | Self::Delete(DeleteTopic { topic })
+            | Self::Describe { topic, .. } => of(topic),
             Self::ListOffsets(entries) => held(entries),
         }
     }

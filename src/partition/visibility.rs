@@ -19,6 +19,8 @@ pub struct Visibility {
     /// changes within what is unsynced.
     demands: VecDeque<Demand>,
     high_watermark: Offset,
+    /// What was visible when the topic's level was raised stays so.
+    floor: Offset,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,7 @@ impl Visibility {
             topic,
             demands: VecDeque::new(),
             high_watermark: frontiers.start,
+            floor: frontiers.start,
         };
         visibility.advance(frontiers);
         visibility
@@ -60,6 +63,21 @@ impl Visibility {
         }
     }
 
+    /// The topic's level is another from here on: what can be read stays readable, and what was appended and cannot be
+    /// read yet still has to reach the higher of both levels.
+    pub fn set_topic(&mut self, topic: AckLevel, frontiers: Frontiers) {
+        self.floor = self.advance(frontiers);
+        if self.topic == AckLevel::Synced && topic != AckLevel::Synced {
+            // While the topic asked for it, nobody noted who else did.
+            self.demands.clear();
+            let (base, until) = (self.high_watermark, frontiers.appended);
+            if base < until {
+                self.demands.push_back(Demand { base, until });
+            }
+        }
+        self.topic = topic;
+    }
+
     /// Takes note of new frontiers and returns the high watermark. It is monotone.
     pub fn advance(&mut self, frontiers: Frontiers) -> Offset {
         frontiers.check();
@@ -81,7 +99,7 @@ impl Visibility {
             None => reached,
         };
         // Retention may move the start past what was ever visible; nothing below it can be read anyway.
-        let next = next.max(frontiers.start);
+        let next = next.max(frontiers.start).max(self.floor);
         assert!(
             next >= self.high_watermark,
             "the high watermark moved back from {} to {next}",
@@ -145,6 +163,54 @@ mod tests {
     fn a_watermark_that_moves_back_is_a_bug() {
         let mut visibility = Visibility::new(AckLevel::Written, at(5, 5, 5));
         visibility.advance(at(4, 4, 5));
+    }
+
+    /// Goal: when the topic's level changes, what was visible stays so, and nothing else becomes visible before it reached the
+    /// level that it was promised. Method: seeded changes, appends and frontier moves against a row per record.
+    #[test]
+    fn a_topic_changes_its_level() {
+        for seed in 0..300 {
+            let mut prng = Prng::new(seed);
+            let levels = [AckLevel::Written, AckLevel::Synced];
+            let mut topic = levels[prng.below(2) as usize];
+            let mut visibility = Visibility::new(topic, at(0, 0, 0));
+            let mut rows: Vec<AckLevel> = Vec::new();
+            let (mut synced, mut written, mut seen) = (0u64, 0u64, 0);
+            for _ in 0..200 {
+                let appended = rows.len() as u64;
+                match prng.below(4) {
+                    0 => {
+                        let level = levels[prng.below(2) as usize];
+                        let until = appended + 1 + prng.below(5);
+                        visibility.appended(Offset(appended), Offset(until), level);
+                        rows.resize(until as usize, level.max(topic));
+                    }
+                    1 => written += prng.below(appended - written + 1),
+                    2 => synced += prng.below(written - synced + 1),
+                    _ => {
+                        topic = levels[prng.below(2) as usize];
+                        visibility.set_topic(topic, at(synced, written, appended));
+                    }
+                }
+                let frontiers = at(synced, written, rows.len() as u64);
+                let visible = visibility.advance(frontiers).0;
+                for (index, level) in rows[seen..visible as usize].iter().enumerate() {
+                    let until = Offset((seen + index) as u64 + 1);
+                    assert!(
+                        frontiers.has_reached((*level).max(topic), until),
+                        "seed {seed}"
+                    );
+                }
+                assert!(visible as usize >= seen, "seed {seed}");
+                seen = visible as usize;
+            }
+            let all = rows.len() as u64;
+            assert_eq!(
+                visibility.advance(at(all, all, all)),
+                Offset(all),
+                "nothing stays hidden"
+            );
+        }
     }
 
     /// Goal: the merged ranges decide exactly as a table with one row per record would. Method: seeded appends and

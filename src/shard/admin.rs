@@ -1,9 +1,9 @@
 //! Changes of the catalog, on core 0: decided, stored, then acted upon by every core.
 //!
 //! ```text
-//!  any core ──Create/Delete──> core 0: take the turn ─ decide ─ append ─ synced ─┬─ apply here
-//!                                                                                └─ Apply ──> every other core
-//!                              <── answer once all cores have acted ─────────────┘
+//!  any core ──Create/Alter/Delete──> core 0: take the turn ─ decide ─ append ─ synced ─┬─ apply here
+//!                                                                                      └─ Apply ──> every other core
+//!                                    <── answer once all cores have acted ─────────────┘
 //! ```
 //! The record is the truth: once it is synced, the change has happened. A core that fails to act on it is told to the
 //! caller, and acts on it at the next start.
@@ -12,7 +12,7 @@ use crate::base::planted::{Bug, planted};
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, TimestampMs, TopicId};
 use crate::catalog::{Record, Refusal};
-use crate::engine::{DeleteTopic, EngineError, NewTopic, TopicInfo, TopicRef};
+use crate::engine::{AlterTopic, DeleteTopic, EngineError, NewTopic, TopicInfo, TopicRef};
 use crate::io::Io;
 use crate::log::Draw;
 use crate::shard::core::Core;
@@ -27,9 +27,21 @@ pub(super) async fn request_create<I: Io>(
     topic: NewTopic,
 ) -> Result<TopicInfo, EngineError> {
     match ask_first(core, Request::Create(topic)).await {
-        Reply::Created(result) => result,
+        Reply::Topic(result) => result,
         Reply::Stopping => Err(EngineError::Stopping),
         other => panic!("a create was answered with {}", other.kind()),
+    }
+}
+
+/// Changes a topic, from whichever core.
+pub(super) async fn request_alter<I: Io>(
+    core: &Rc<Core<I>>,
+    change: AlterTopic,
+) -> Result<TopicInfo, EngineError> {
+    match ask_first(core, Request::Alter(Box::new(change))).await {
+        Reply::Topic(result) => result,
+        Reply::Stopping => Err(EngineError::Stopping),
+        other => panic!("an alter was answered with {}", other.kind()),
     }
 }
 
@@ -60,7 +72,8 @@ async fn ask_first<I: Io>(core: &Rc<Core<I>>, request: Request) -> Reply<I::Sour
     core.io.spawn(async move {
         let core = core_of_task;
         let reply = match (core.gate.enter(), request) {
-            (Some(_pass), Request::Create(topic)) => Reply::Created(create(&core, topic).await),
+            (Some(_pass), Request::Create(topic)) => Reply::Topic(create(&core, topic).await),
+            (Some(_pass), Request::Alter(asked)) => Reply::Topic(alter(&core, *asked).await),
             (Some(_pass), Request::Delete(topic)) => Reply::Deleted(delete(&core, topic).await),
             _ => Reply::Stopping,
         };
@@ -76,12 +89,26 @@ pub(super) async fn create<I: Io>(
 ) -> Result<TopicInfo, EngineError> {
     let _turn = core.catalog_turn.take().await;
     let id = draw_id(core);
-    let settings = topics::settings(topic.settings);
-    let decided = core
-        .catalog
-        .borrow()
-        .decide_create(id, &topic.name, topic.partitions, settings);
+    let decided =
+        core.catalog
+            .borrow()
+            .decide_create(id, &topic.name, topic.partitions, topic.settings);
     change(core, decided.map_err(refused)?).await?;
+    topics::find(core, &TopicRef::Id(id))
+}
+
+/// On core 0: changes a topic.
+pub(super) async fn alter<I: Io>(
+    core: &Rc<Core<I>>,
+    asked: AlterTopic,
+) -> Result<TopicInfo, EngineError> {
+    let _turn = core.catalog_turn.take().await;
+    let id = topics::find(core, &asked.topic)?.id;
+    let decided = core.catalog.borrow().decide_alter(id, &asked.change);
+    match decided.map_err(refused)? {
+        Some(record) if !asked.is_trial => change(core, record).await?,
+        _ => {}
+    }
     topics::find(core, &TopicRef::Id(id))
 }
 
@@ -144,7 +171,7 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
     let partition = Rc::clone(partition.expect("core 0 has the catalog's partition"));
     // A delete frees space: it must be possible when there is none.
     let draw = match record {
-        Record::TopicCreated(_) => Draw::Free,
+        Record::TopicCreated(_) | Record::TopicAltered { .. } => Draw::Free,
         Record::TopicDeleted { .. } => Draw::Reserve,
     };
     let level = match planted(Bug::CatalogEarly) {
@@ -156,9 +183,20 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
 }
 
 fn refused(refusal: Refusal) -> EngineError {
+    let line = refusal.to_string();
     match refusal {
         Refusal::Exists(name) => EngineError::TopicExists(name),
         Refusal::Unknown(name) => EngineError::UnknownTopic(name),
-        other => EngineError::InvalidRequest(other.to_string()),
+        Refusal::Partitions(_)
+        | Refusal::FewerPartitions { .. }
+        | Refusal::TooManyPartitions(_) => EngineError::InvalidPartitions(line),
+        Refusal::Level
+        | Refusal::SegmentBytes(_)
+        | Refusal::SegmentMs(_)
+        | Refusal::BatchBytes(_)
+        | Refusal::TimestampSpan(_) => EngineError::InvalidSetting(line),
+        Refusal::Name | Refusal::ReservedName | Refusal::TooManyTopics => {
+            EngineError::InvalidRequest(line)
+        }
     }
 }

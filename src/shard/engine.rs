@@ -2,9 +2,9 @@
 
 use crate::base::{AckLevel, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
 use crate::engine::{
-    CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest, FetchedPartition,
-    GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo, Produced,
-    TopicInfo, TopicRef,
+    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest,
+    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
+    Produced, TopicInfo, TopicRef,
 };
 use crate::io::Io;
 use crate::log::Chunk;
@@ -79,6 +79,10 @@ impl<I: Io> Engine for Shard<I> {
 
     async fn create_topic(&self, topic: NewTopic) -> Result<TopicInfo, EngineError> {
         admin::request_create(&self.core, topic).await
+    }
+
+    async fn alter_topic(&self, change: AlterTopic) -> Result<TopicInfo, EngineError> {
+        admin::request_alter(&self.core, change).await
     }
 
     async fn delete_topic(&self, topic: DeleteTopic) -> Result<(), EngineError> {

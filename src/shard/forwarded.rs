@@ -151,7 +151,8 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
             Err(error) => Err(error),
         }),
         Request::Describe(keys) => Reply::Described(topics::infos(&core, &keys)),
-        Request::Create(topic) => Reply::Created(admin::create(&core, topic).await),
+        Request::Create(topic) => Reply::Topic(admin::create(&core, topic).await),
+        Request::Alter(asked) => Reply::Topic(admin::alter(&core, *asked).await),
         Request::Delete(topic) => Reply::Deleted(admin::delete(&core, topic).await),
         Request::Apply(record) => Reply::Applied(topics::apply(&core, &record).await),
         Request::Produce(_) | Request::Await { .. } | Request::Group(_) | Request::Groups => {

@@ -1,11 +1,11 @@
 //! A partition that lives on this core: its log, and what `partition` decides about it.
 
-use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs, TimestampType, TopicSettings};
 use crate::engine::{
     EngineError, FetchPartition, FetchedPartition, OffsetQuery, PartitionInfo, Produced,
 };
 use crate::io::Io;
-use crate::log::{AppendError, Chunk, Draw, PartitionLog, ReadError};
+use crate::log::{AppendError, Chunk, Draw, PartitionLog, ReadError, SegmentSettings};
 use crate::partition::{
     CheckedBatches, FetchVerdict, Frontiers, ProduceRefusal, Visibility, fetch_verdict,
 };
@@ -26,8 +26,8 @@ pub(super) enum Seat<I: Io> {
 /// A partition that serves.
 pub(super) struct Hosted<I: Io> {
     log: PartitionLog<I>,
-    /// The topic's level.
-    ack: AckLevel,
+    /// What its topic is set to.
+    settings: Cell<TopicSettings>,
     visibility: RefCell<Visibility>,
     producers: NumberedProducers,
     deleted: Cell<bool>,
@@ -37,15 +37,46 @@ pub(super) struct Hosted<I: Io> {
 pub(super) type Fetched<I> = FetchedPartition<Chunk<I>, <I as Io>::Source>;
 
 impl<I: Io> Hosted<I> {
-    pub(super) fn new(log: PartitionLog<I>, ack: AckLevel) -> Rc<Self> {
-        let visibility = Visibility::new(ack, frontiers_of(&log));
+    pub(super) fn new(log: PartitionLog<I>, settings: TopicSettings) -> Rc<Self> {
+        let visibility = Visibility::new(settings.ack, frontiers_of(&log));
         Rc::new(Self {
             log,
-            ack,
+            settings: Cell::new(settings),
             visibility: RefCell::new(visibility),
             producers: NumberedProducers::default(),
             deleted: Cell::new(false),
         })
+    }
+
+    /// A partition of our own: what it holds is synced before anybody reads it.
+    pub(super) fn new_own(log: PartitionLog<I>) -> Rc<Self> {
+        let settings = TopicSettings {
+            ack: AckLevel::Synced,
+            ..TopicSettings::default()
+        };
+        Self::new(log, settings)
+    }
+
+    /// The topic is set to something else from here on.
+    pub(super) fn set_settings(&self, settings: TopicSettings) {
+        self.settings.set(settings);
+        self.log.set_settings(segment_settings(&settings));
+        let mut visibility = self.visibility.borrow_mut();
+        visibility.set_topic(settings.ack, self.frontiers());
+    }
+
+    /// Holds batches against what the topic is set to; returns the time that their records get, if the broker gives
+    /// them one. `wall` is asked for the time only if it matters.
+    pub(super) fn admit(
+        &self,
+        batches: &CheckedBatches<'_>,
+        wall: impl FnOnce() -> TimestampMs,
+    ) -> Result<Option<TimestampMs>, EngineError> {
+        let settings = self.settings.get();
+        let now = settings.needs_time().then(wall);
+        let admitted = batches.admit(&settings, now.unwrap_or(TimestampMs(0)));
+        admitted.map_err(produce_refusal)?;
+        Ok(now.filter(|_| settings.timestamp_type == TimestampType::Append))
     }
 
     pub(super) fn log(&self) -> &PartitionLog<I> {
@@ -77,6 +108,7 @@ impl<I: Io> Hosted<I> {
         batches: &CheckedBatches<'_>,
         level: AckLevel,
         draw: Draw,
+        time: Option<TimestampMs>,
     ) -> Result<(Offset, Offset), EngineError> {
         if self.deleted.get() {
             return Err(self.unknown());
@@ -84,9 +116,9 @@ impl<I: Io> Hosted<I> {
         let base = self.frontiers().appended;
         let mut until = base;
         // What the log is asked for is what readers wait for; the producer may be told earlier.
-        let asked = level.max(self.ack);
+        let asked = level.max(self.settings.get().ack);
         for batch in batches.iter() {
-            match self.log.append_drawing(&batch, asked, draw) {
+            match self.log.append_drawing(&batch, asked, draw, time) {
                 Ok(next) => {
                     assert!(next > until);
                     self.visibility.borrow_mut().appended(until, next, level);
@@ -109,12 +141,14 @@ impl<I: Io> Hosted<I> {
         base: Offset,
         until: Offset,
         level: AckLevel,
+        append_time: Option<TimestampMs>,
     ) -> Option<Result<Produced, EngineError>> {
         let frontiers = self.frontiers();
         if frontiers.has_reached(level, until) {
             return Some(Ok(Produced {
                 base_offset: base,
                 log_start: frontiers.start,
+                append_time,
             }));
         }
         if let Some(reason) = self.log.failed() {
@@ -222,12 +256,36 @@ impl<I: Io> Hosted<I> {
 
 /// Checks the bytes of a produce.
 pub(super) fn check(batches: &[u8]) -> Result<CheckedBatches<'_>, EngineError> {
-    CheckedBatches::check(batches).map_err(|refusal| match refusal {
+    CheckedBatches::check(batches).map_err(produce_refusal)
+}
+
+fn produce_refusal(refusal: ProduceRefusal) -> EngineError {
+    match refusal {
         ProduceRefusal::Batch(error) => EngineError::BadBatch(error),
+        ProduceRefusal::TooLarge { bytes, bytes_max } => {
+            EngineError::BatchTooLarge { bytes, bytes_max }
+        }
+        ProduceRefusal::Timestamp {
+            record,
+            timestamp,
+            now,
+        } => EngineError::InvalidTimestamp {
+            record,
+            timestamp,
+            now,
+        },
         ProduceRefusal::Empty | ProduceRefusal::Numbered => {
             EngineError::InvalidRequest(refusal.to_string())
         }
-    })
+    }
+}
+
+/// What the log has to know of a topic's settings.
+pub(super) fn segment_settings(settings: &TopicSettings) -> SegmentSettings {
+    SegmentSettings {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: settings.segment_ms,
+    }
 }
 
 fn frontiers_of<I: Io>(log: &PartitionLog<I>) -> Frontiers {

@@ -3,9 +3,9 @@
 use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, TimestampMs};
 use crate::catalog::{Catalog, Record};
 use crate::engine::{
-    CoreAddress, DeleteTopic, EngineError, FetchPartition, FetchRequest, FetchedPartition,
-    GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo, Produced,
-    TopicInfo,
+    AlterTopic, CoreAddress, DeleteTopic, EngineError, FetchPartition, FetchRequest,
+    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
+    Produced, TopicInfo,
 };
 use std::convert::Infallible;
 use std::time::Duration;
@@ -53,6 +53,8 @@ pub(super) enum Request {
     /// For core 0.
     Create(NewTopic),
     /// For core 0.
+    Alter(Box<AlterTopic>),
+    /// For core 0.
     Delete(DeleteTopic),
     /// From core 0: this record is stored, act on it.
     Apply(Record),
@@ -76,7 +78,7 @@ pub(super) enum Reply<S> {
     Ready(Readiness),
     Offset(Result<(Offset, Option<TimestampMs>), EngineError>),
     Described(Vec<Result<PartitionInfo, EngineError>>),
-    Created(Result<TopicInfo, EngineError>),
+    Topic(Result<TopicInfo, EngineError>),
     Deleted(Result<(), EngineError>),
     Applied(Result<(), String>),
     Group(Result<GroupReply, EngineError>),
@@ -94,7 +96,7 @@ impl<S> Reply<S> {
             Self::Ready(_) => "ready",
             Self::Offset(_) => "offset",
             Self::Described(_) => "described",
-            Self::Created(_) => "created",
+            Self::Topic(_) => "topic",
             Self::Deleted(_) => "deleted",
             Self::Applied(_) => "applied",
             Self::Group(_) => "group",

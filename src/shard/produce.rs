@@ -1,6 +1,6 @@
 //! A produce by a connection of this core.
 
-use crate::base::{AckLevel, Offset, PartitionKey};
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
 use crate::engine::{EngineError, Produced};
 use crate::io::Io;
 use crate::log::Draw;
@@ -27,11 +27,14 @@ pub(super) struct Appended<I: Io> {
     base: Offset,
     until: Offset,
     level: AckLevel,
+    /// The time that its records got from the broker.
+    time: Option<TimestampMs>,
 }
 
 impl<I: Io> Appended<I> {
     fn outcome(&self) -> Option<Result<Produced, EngineError>> {
-        self.hosted.outcome(self.base, self.until, self.level)
+        let (base, until) = (self.base, self.until);
+        self.hosted.outcome(base, until, self.level, self.time)
     }
 
     pub(super) async fn settled(&self) -> Result<Produced, EngineError> {
@@ -110,7 +113,11 @@ pub(super) fn append_to<I: Io>(
     batches: &[u8],
 ) -> Result<Appended<I>, EngineError> {
     let checked = check(batches)?;
-    let append = || hosted.append(&checked, level, draw);
+    let mut time = None;
+    let mut append = || {
+        time = hosted.admit(&checked, || TimestampMs(core.io.wall_ms()))?;
+        hosted.append(&checked, level, draw, time)
+    };
     let (base, until) = match checked.numbered() {
         None => append()?,
         Some(batch) => match numbered::append(core, &hosted, batch, append)? {
@@ -121,6 +128,7 @@ pub(super) fn append_to<I: Io>(
                     base,
                     until,
                     level,
+                    time: None,
                 });
             }
         },
@@ -134,6 +142,7 @@ pub(super) fn append_to<I: Io>(
         base,
         until,
         level,
+        time,
     })
 }
 

@@ -218,7 +218,7 @@ async fn open_catalog<I: Io>(io: &I, log: &Log<I>) -> Result<(Catalog, Rc<Hosted
     };
     let partition = log.open(CATALOG_KEY, settings).await?;
     let catalog = replay::replay(io, &partition).await;
-    let hosted = Hosted::new(partition, crate::base::AckLevel::Synced);
+    let hosted = Hosted::new_own(partition);
     Ok((catalog.map_err(StartError::Catalog)?, hosted))
 }
 

@@ -1,13 +1,12 @@
 //! Topics on one core: telling what there is, and acting on catalog records.
 
 use crate::base::{CoreId, PartitionKey, PartitionNo};
-use crate::catalog::{Record, Settings, Topic};
-use crate::engine::{EngineError, PartitionInfo, TopicInfo, TopicRef, TopicSettings};
+use crate::catalog::{Record, Topic};
+use crate::engine::{EngineError, PartitionInfo, TopicInfo, TopicRef};
 use crate::io::Io;
-use crate::log::SegmentSettings;
 use crate::shard::core::Core;
 use crate::shard::groups;
-use crate::shard::hosted::{Hosted, Seat};
+use crate::shard::hosted::{Hosted, Seat, segment_settings};
 use crate::shard::message::{Reply, Request};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,21 +17,8 @@ pub(super) fn info<I: Io>(core: &Core<I>, topic: &Topic) -> TopicInfo {
         id: topic.id,
         name: topic.name.clone(),
         partitions: topic.partitions,
-        settings: TopicSettings {
-            ack: topic.settings.ack,
-            segment_bytes: topic.settings.segment_bytes,
-            segment_ms: topic.settings.segment_ms,
-        },
+        settings: topic.settings,
         owners: keys(topic).map(|key| core.owner(key)).collect(),
-    }
-}
-
-/// The settings as the catalog has them.
-pub(super) fn settings(settings: TopicSettings) -> Settings {
-    Settings {
-        ack: settings.ack,
-        segment_bytes: settings.segment_bytes,
-        segment_ms: settings.segment_ms,
     }
 }
 
@@ -116,7 +102,7 @@ pub(super) async fn describe<I: Io>(
 pub(super) async fn apply<I: Io>(core: &Rc<Core<I>>, record: &Record) -> Result<(), String> {
     let failures = match record {
         Record::TopicCreated(topic) => {
-            let failures = open_all(core, topic).await;
+            let failures = open_all(core, topic, 0).await;
             take(core, record);
             failures
         }
@@ -126,6 +112,24 @@ pub(super) async fn apply<I: Io>(core: &Rc<Core<I>>, record: &Record) -> Result<
             take(core, record);
             groups::forget_topic(core, *id);
             delete_all(core, &topic).await
+        }
+        Record::TopicAltered {
+            id,
+            partitions,
+            settings,
+        } => {
+            let topic = core.catalog.borrow().by_id(*id).cloned();
+            let topic = topic.expect("core 0 changes what every core's catalog has");
+            let before = topic.partitions;
+            let altered = Topic {
+                partitions: *partitions,
+                settings: *settings,
+                ..topic
+            };
+            let failures = open_all(core, &altered, before).await;
+            take(core, record);
+            set_all(core, &altered);
+            failures
         }
     };
     if failures.is_empty() {
@@ -142,12 +146,23 @@ fn take<I: Io>(core: &Core<I>, record: &Record) {
         .expect("all cores apply the same records in the same order");
 }
 
-async fn open_all<I: Io>(core: &Core<I>, topic: &Topic) -> Vec<String> {
+/// Opens this core's partitions of a topic, from number `first` on.
+async fn open_all<I: Io>(core: &Core<I>, topic: &Topic, first: u32) -> Vec<String> {
     let mut failures = Vec::new();
-    for key in keys(topic).filter(|key| core.owns(*key)) {
+    for key in keys(topic).filter(|key| key.partition.0 >= first && core.owns(*key)) {
         failures.extend(open(core, topic, key).await);
     }
     failures
+}
+
+/// Tells this core's partitions of a topic what it is set to.
+fn set_all<I: Io>(core: &Core<I>, topic: &Topic) {
+    let seats = core.seats.borrow();
+    for key in keys(topic) {
+        if let Some(Seat::Serving(hosted)) = seats.get(&key) {
+            hosted.set_settings(topic.settings);
+        }
+    }
 }
 
 /// Opens a partition of this core; returns what went wrong, if anything.
@@ -156,12 +171,9 @@ pub(super) async fn open<I: Io>(
     topic: &Topic,
     key: PartitionKey,
 ) -> Option<String> {
-    let segments = SegmentSettings {
-        segment_bytes: topic.settings.segment_bytes,
-        segment_ms: topic.settings.segment_ms,
-    };
+    let segments = segment_settings(&topic.settings);
     let (seat, failure) = match core.log.open(key, segments).await {
-        Ok(log) => (Seat::Serving(Hosted::new(log, topic.settings.ack)), None),
+        Ok(log) => (Seat::Serving(Hosted::new(log, topic.settings)), None),
         Err(error) => {
             let failure = format!("partition {key}: {error}");
             (Seat::Closed(error.to_string()), Some(failure))

@@ -1,9 +1,11 @@
-"""confluent-kafka (librdkafka): create, produce with every codec, consume from the beginning, by time, at the tail."""
+"""confluent-kafka (librdkafka): create, produce with every codec, consume from the beginning, by time, at the tail;
+settings changed, and a topic widened."""
 import sys
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType)
 
 SERVERS, TOPIC, PARTITIONS = sys.argv[1], "confluent", 4
 
@@ -57,5 +59,42 @@ consumer.assign([TopicPartition(TOPIC, number, end) for number, end in enumerate
 assert not consumer.consume(1, 0.3)
 produce(["tail"] * PARTITIONS)
 assert consume(consumer, PARTITIONS) == ["tail"] * PARTITIONS
+
+
+def alter(name, value):
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, TOPIC, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result()
+
+
+alter("message.timestamp.type", "LogAppendTime")
+topic = ConfigResource(ResourceType.TOPIC, TOPIC)
+settings = admin.describe_configs([topic])[topic].result()
+assert settings["message.timestamp.type"].value == "LogAppendTime"
+assert not settings["message.timestamp.type"].is_default and settings["segment.ms"].is_default
+for name, value in [("no.such.thing", "1"), ("retention.ms", "1000")]:
+    try:
+        alter(name, value)
+        assert False, f"{name} was taken"
+    except KafkaException as error:
+        assert name in str(error), error
+before, told = time.time() * 1000 - 1, []
+producer = Producer({"bootstrap.servers": SERVERS})
+producer.produce(TOPIC, "append", partition=0, timestamp=1000, on_delivery=lambda error, message: told.append(message))
+assert producer.flush(20) == 0 and not told[0].error()
+end = consumer.get_watermark_offsets(partitions[0])[1]
+consumer.assign([TopicPartition(TOPIC, 0, end - 1)])
+[read] = consumer.consume(1, 20)
+assert read.value() == b"append" and read.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
+assert read.timestamp()[1] >= before and told[0].timestamp() == read.timestamp(), (told[0].timestamp(), read.timestamp())
+
+admin.create_partitions([NewPartitions(TOPIC, PARTITIONS + 1)])[TOPIC].result()
+assert len(admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions) == PARTITIONS + 1
+# A client of its own: the others learn of the partition when their metadata is old enough.
+wider = Producer({"bootstrap.servers": SERVERS})
+wider.produce(TOPIC, "wider", partition=PARTITIONS)
+assert wider.flush(20) == 0
+consumer.assign([TopicPartition(TOPIC, PARTITIONS, 0)])
+assert consume(consumer, 1) == ["wider"]
 admin.delete_topics([TOPIC])[TOPIC].result()
 assert TOPIC not in admin.list_topics(timeout=10).topics

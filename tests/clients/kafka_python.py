@@ -1,9 +1,10 @@
-"""kafka-python: create, produce with every codec, consume from the beginning, by time, at the tail."""
+"""kafka-python: create, produce with every codec, consume from the beginning, by time, at the tail;
+settings changed, and a topic widened."""
 import sys
 import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
 SERVERS, TOPIC, PARTITIONS = sys.argv[1], "kafka-python", 2
 
@@ -51,5 +52,19 @@ consumer.seek_to_end()
 assert not consumer.poll(timeout_ms=300)
 produce(["tail"] * PARTITIONS)
 assert consume(consumer, PARTITIONS) == ["tail"] * PARTITIONS
+
+for incremental in [False, True]:
+    settings = {"message.timestamp.type": "LogAppendTime", "segment.ms": f"{70_000 + incremental}"}
+    topic = ConfigResource(ConfigResourceType.TOPIC, TOPIC, configs=settings)
+    admin.alter_configs([topic], incremental=incremental)
+    told = str(admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC)]))
+    assert all(value in told for value in settings.values()), told
+producer = KafkaProducer(bootstrap_servers=SERVERS)
+appended = producer.send(TOPIC, b"append", partition=0, timestamp_ms=1000).get(20)
+assert appended.timestamp >= now, appended
+producer.close()
+admin.create_partitions({TOPIC: PARTITIONS + 1})
+[described] = admin.describe_topics([TOPIC])
+assert len(described["partitions"]) == PARTITIONS + 1, described
 admin.delete_topics([TOPIC])
 assert TOPIC not in admin.list_topics()

@@ -1,6 +1,7 @@
-// kafkajs: create, produce with every codec it has by itself, offsets from the beginning, by time and at the tail.
+// kafkajs: create, produce with every codec it has by itself, offsets from the beginning, by time and at the tail;
+// settings changed, and a topic widened.
 const assert = require('node:assert')
-const { Kafka, CompressionTypes, logLevel } = require('kafkajs')
+const { Kafka, CompressionTypes, ConfigResourceTypes, logLevel } = require('kafkajs')
 
 const [, , server] = process.argv
 const topic = 'kafkajs'
@@ -32,6 +33,19 @@ async function main() {
   const byTime = await admin.fetchTopicOffsetsByTimestamp(topic, now)
   assert.equal(byTime.find(one => one.partition === 0).offset, `${sent}`)
   await producer.disconnect()
+  const resource = { type: ConfigResourceTypes.TOPIC, name: topic }
+  const configEntries = [{ name: 'max.message.bytes', value: '500' }]
+  await admin.alterConfigs({ validateOnly: false, resources: [{ ...resource, configEntries }] })
+  const described = await admin.describeConfigs({ includeSynonyms: true, resources: [resource] })
+  const setting = described.resources[0].configEntries.find(one => one.configName === 'max.message.bytes')
+  assert.equal(setting.configValue, '500')
+  const large = kafka.producer({ retry: { retries: 0 } })
+  await large.connect()
+  await assert.rejects(large.send({ topic, messages: [{ value: 'x'.repeat(1000), partition: 0 }] }), /MESSAGE_TOO_LARGE|larger/)
+  await large.disconnect()
+  await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] })
+  const metadata = await admin.fetchTopicMetadata({ topics: [topic] })
+  assert.equal(metadata.topics[0].partitions.length, 3)
   await admin.deleteTopics({ topics: [topic] })
   assert(!(await admin.listTopics()).includes(topic))
   await admin.disconnect()

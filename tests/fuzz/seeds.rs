@@ -1,6 +1,7 @@
 //! The targets, and for each the inputs that its fuzzing begins with: what real encoders wrote, in the shape that the head
 //! of the target describes.
 
+use millrace::base::TopicSettings;
 use millrace::base::group::Committed;
 use millrace::base::limits::BLOCK_BYTES;
 use millrace::base::prng::Prng;
@@ -9,7 +10,7 @@ use millrace::base::{
     AckLevel, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, Stage, Stages, TimestampMs,
     TopicId, stages,
 };
-use millrace::catalog::{Record, Settings, Topic};
+use millrace::catalog::{Record, Topic};
 use millrace::group::OffsetRecord;
 use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
@@ -287,10 +288,11 @@ fn records() -> Vec<Record> {
             id: TopicId(id),
             name: name.to_owned(),
             partitions: 3,
-            settings: Settings {
+            settings: TopicSettings {
                 ack: AckLevel::Synced,
                 segment_bytes: 1 << 30,
                 segment_ms: 60_000,
+                ..TopicSettings::default()
             },
         })
     };

@@ -25,6 +25,7 @@ pub(crate) fn topic(client: &mut Client, name: &str) -> TopicInfo {
             ack: AckLevel::Written,
             segment_bytes: 64 << 20,
             segment_ms: 86_400_000,
+            ..TopicSettings::default()
         },
     };
     client.create_topic(&topic).unwrap()

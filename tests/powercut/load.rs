@@ -369,6 +369,7 @@ impl Known {
             ack,
             segment_bytes: SEGMENT_BYTES,
             segment_ms: 86_400_000,
+            ..TopicSettings::default()
         };
         let topic = NewTopic {
             name: name.to_owned(),

@@ -51,6 +51,7 @@ pub(crate) async fn create(world: &World, (sender, receiver): Halves<'_>, dice: 
             ack,
             segment_bytes: 1 << 20,
             segment_ms: [1_000, 60_000][dice.below(2) as usize],
+            ..TopicSettings::default()
         },
     };
     let topic = {

@@ -360,6 +360,7 @@ mod tests {
                 ack: AckLevel::Written,
                 segment_bytes: 1 << 20,
                 segment_ms: 1,
+                ..TopicSettings::default()
             },
         }
     }

@@ -66,6 +66,7 @@ impl<'a> Drive<'a> {
                 ack: AckLevel::Written,
                 segment_bytes: SEGMENT_BYTES_DEFAULT,
                 segment_ms: SEGMENT_MS_DEFAULT,
+                ..TopicSettings::default()
             },
         })?;
         // A batch that is sent again could overtake another: no retries, so that order is a part of what is compared.

@@ -9,7 +9,7 @@ use crate::client::session::{Ledger, Outbox, Session};
 use crate::client::{ClientError, Cluster};
 use crate::protocol::native::{
     CoreAddress, CoreStages, MetadataPage, MetadataQuery, NewTopic, OffsetEntry, OffsetQuery,
-    PartitionInfo, Reply, TooLarge, TopicInfo, TopicRef,
+    PartitionInfo, Reply, TooLarge, TopicChange, TopicInfo, TopicRef,
 };
 use std::time::Duration;
 
@@ -93,6 +93,23 @@ impl Client {
             |outbox, ledger| outbox.create_topic(ledger, topic),
             |reply| match reply {
                 Reply::TopicCreated(info) => Some(info),
+                _ => None,
+            },
+        )
+    }
+
+    /// Changes a topic: its settings, or to more partitions. A lost connection is not tried again: whoever asks may
+    /// look what became of it.
+    pub fn alter_topic(
+        &mut self,
+        topic: &TopicRef,
+        change: &TopicChange,
+    ) -> Result<TopicInfo, ClientError> {
+        self.call(
+            false,
+            |outbox, ledger| outbox.alter_topic(ledger, topic, change),
+            |reply| match reply {
+                Reply::TopicAltered(info) => Some(info),
                 _ => None,
             },
         )

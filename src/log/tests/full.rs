@@ -41,7 +41,7 @@ fn try_append(partition: &PartitionLog<SimIo>, draw: Draw) -> Result<Offset, App
     let first = partition.frontiers().appended.0;
     let bytes = batch(first, 3, 3_000);
     let batch = RecordBatch::parse(&bytes).expect("built by us");
-    partition.append_drawing(&batch, AckLevel::Synced, draw)
+    partition.append_drawing(&batch, AckLevel::Synced, draw, None)
 }
 
 /// Appends until it is refused; everything accepted is acknowledged.

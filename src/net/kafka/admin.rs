@@ -1,8 +1,9 @@
-//! Looking at the broker, for administrators who speak Kafka.
+//! What administrators who speak Kafka ask for; what changes topics is in `alter`.
 
 use crate::base::{PartitionKey, PartitionNo};
 use crate::engine::{Engine, EngineError, OffsetQuery, TopicInfo, TopicRef};
 use crate::net::kafka::Kafka;
+use crate::net::kafka::alter;
 use crate::net::kafka::cold::To;
 use crate::protocol::kafka::admin::Admin;
 use crate::protocol::kafka::describe_configs::{
@@ -25,6 +26,17 @@ pub(super) async fn answer<E: Engine>(
     to: To<'_>,
 ) {
     match request {
+        Admin::AlterConfigs(request) => {
+            let is_trial = request.validate_only;
+            let changes = request.asked(&kafka.settings);
+            to.write(&alter::configs(engine, changes, is_trial).await);
+        }
+        Admin::IncrementalAlterConfigs(request) => {
+            let is_trial = request.validate_only;
+            let changes = request.asked(&kafka.settings);
+            to.write(&alter::configs(engine, changes, is_trial).await);
+        }
+        Admin::CreatePartitions(request) => to.write(&alter::partitions(engine, request).await),
         Admin::DescribeAcls => to.write(&describe_acls::answer()),
         Admin::DescribeCluster => to.write(&describe_cluster::answer(&kafka.cluster)),
         Admin::DescribeConfigs(request) => to.write(&configs(engine, kafka, &request)),
@@ -42,7 +54,7 @@ fn configs<E: Engine>(
     kafka: &Kafka,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let one = |asked| describe_configs::described(asked, resource(engine, kafka, asked));
+    let one = |asked| describe_configs::described(request, asked, resource(engine, kafka, asked));
     DescribeConfigsResponse {
         results: request.resources.iter().map(one).collect(),
         ..DescribeConfigsResponse::default()
@@ -58,7 +70,7 @@ fn resource<E: Engine>(
         describe_configs::TOPIC => {
             let topic = [TopicRef::Name(asked.resource_name.clone())];
             match engine.topics(Some(&topic)).pop() {
-                Some(Ok(info)) => Ok(describe_configs::of_topic(&info.settings)),
+                Some(Ok(info)) => Ok(describe_configs::of_topic(&info.settings, &kafka.settings)),
                 Some(Err(error)) => Err((error::code(&error), error.to_string())),
                 None => Ok(Vec::new()),
             }
@@ -66,6 +78,7 @@ fn resource<E: Engine>(
         describe_configs::BROKER => Ok(describe_configs::of_broker(
             kafka.auto_create,
             kafka.partitions,
+            &kafka.settings,
         )),
         _ => {
             let line = "only topics and brokers have settings";

@@ -9,6 +9,7 @@
 //! back what stands behind it. Clients know, and use a connection of its own for their group.
 
 mod admin;
+mod alter;
 mod answer;
 mod cold;
 mod groups;

@@ -40,7 +40,7 @@ async fn make<E: Engine>(engine: &E, kafka: &Kafka, name: &str) -> Result<TopicI
     }
 }
 
-fn find<E: Engine>(engine: &E, name: &str) -> Result<TopicInfo, EngineError> {
+pub(super) fn find<E: Engine>(engine: &E, name: &str) -> Result<TopicInfo, EngineError> {
     let asked = [TopicRef::Name(name.to_owned())];
     let found = engine.topics(Some(&asked)).pop();
     found.unwrap_or_else(|| Err(EngineError::UnknownTopic(name.to_owned())))
@@ -72,18 +72,17 @@ async fn create_one<E: Engine>(
         Ok(wanted) => wanted,
         Err(refusal) => return create_topics::refused(name, refusal),
     };
-    let partitions = wanted.partitions;
     if validate_only {
         return match find(engine, name) {
             Ok(_) => {
                 let exists = EngineError::TopicExists(name.clone());
                 create_topics::refused(name, create_topics::refusal(&exists))
             }
-            Err(_) => create_topics::created(name, partitions, None),
+            Err(_) => create_topics::created(&wanted, None, &kafka.settings),
         };
     }
-    match engine.create_topic(wanted).await {
-        Ok(made) => create_topics::created(name, partitions, Some(&made)),
+    match engine.create_topic(wanted.clone()).await {
+        Ok(made) => create_topics::created(&wanted, Some(&made), &kafka.settings),
         Err(error) => create_topics::refused(name, create_topics::refusal(&error)),
     }
 }

@@ -1,6 +1,8 @@
 //! What administrators and their tools ask for: its requests, told apart.
 
+use crate::protocol::kafka::alter_configs::{AlterConfigsRequest, IncrementalAlterConfigsRequest};
 use crate::protocol::kafka::api::key;
+use crate::protocol::kafka::create_partitions::CreatePartitionsRequest;
 use crate::protocol::kafka::describe_acls::DescribeAclsRequest;
 use crate::protocol::kafka::describe_cluster::DescribeClusterRequest;
 use crate::protocol::kafka::describe_configs::DescribeConfigsRequest;
@@ -9,14 +11,17 @@ use crate::protocol::kafka::leader_epoch::LeaderEpochRequest;
 use crate::protocol::kafka::reassignments::ReassignmentsRequest;
 use crate::protocol::kafka::wire::{Field, Malformed, Reader, Shape};
 
-/// A request that looks at the broker.
+/// A request that looks at the broker, or changes topics.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "each is the API of that name")]
 pub enum Admin {
+    AlterConfigs(AlterConfigsRequest),
+    CreatePartitions(CreatePartitionsRequest),
     DescribeAcls,
     DescribeCluster,
     DescribeConfigs(DescribeConfigsRequest),
     DescribeLogDirs(DescribeLogDirsRequest),
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     LeaderEpoch(LeaderEpochRequest),
     Reassignments,
 }
@@ -26,7 +31,10 @@ impl Admin {
     pub fn has(key: i16) -> bool {
         matches!(
             key,
-            key::OFFSET_FOR_LEADER_EPOCH
+            key::ALTER_CONFIGS
+                | key::CREATE_PARTITIONS
+                | key::INCREMENTAL_ALTER_CONFIGS
+                | key::OFFSET_FOR_LEADER_EPOCH
                 | key::DESCRIBE_ACLS
                 | key::DESCRIBE_CONFIGS
                 | key::DESCRIBE_LOG_DIRS
@@ -38,6 +46,11 @@ impl Admin {
     /// Decodes the body of a request of the API with this key.
     pub fn decode(key: i16, reader: &mut Reader<'_>, shape: Shape) -> Result<Self, Malformed> {
         Ok(match key {
+            key::ALTER_CONFIGS => Self::AlterConfigs(Field::read(reader, shape)?),
+            key::CREATE_PARTITIONS => Self::CreatePartitions(Field::read(reader, shape)?),
+            key::INCREMENTAL_ALTER_CONFIGS => {
+                Self::IncrementalAlterConfigs(Field::read(reader, shape)?)
+            }
             key::OFFSET_FOR_LEADER_EPOCH => Self::LeaderEpoch(Field::read(reader, shape)?),
             key::DESCRIBE_ACLS => {
                 DescribeAclsRequest::read(reader, shape)?;

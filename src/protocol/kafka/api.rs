@@ -69,8 +69,11 @@ pub mod key {
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_ACLS: i16 = 29;
     pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const ALTER_CONFIGS: i16 = 33;
     pub const DESCRIBE_LOG_DIRS: i16 = 35;
+    pub const CREATE_PARTITIONS: i16 = 37;
     pub const DELETE_GROUPS: i16 = 42;
+    pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
     pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
@@ -109,8 +112,16 @@ pub const APIS: &[Api] = &[
     ),
     api(key::DESCRIBE_ACLS, "DescribeAcls", (1, 3), 2),
     api(key::DESCRIBE_CONFIGS, "DescribeConfigs", (1, 4), 4),
+    api(key::ALTER_CONFIGS, "AlterConfigs", (0, 2), 2),
     api(key::DESCRIBE_LOG_DIRS, "DescribeLogDirs", (1, 4), 2),
+    api(key::CREATE_PARTITIONS, "CreatePartitions", (0, 3), 2),
     api(key::DELETE_GROUPS, "DeleteGroups", (0, 2), 2),
+    api(
+        key::INCREMENTAL_ALTER_CONFIGS,
+        "IncrementalAlterConfigs",
+        (0, 1),
+        1,
+    ),
     api(
         key::LIST_PARTITION_REASSIGNMENTS,
         "ListPartitionReassignments",

@@ -1,7 +1,10 @@
 //! CreateTopics. A setting that is not honoured is refused by its name.
 
-use crate::engine::{EngineError, NewTopic, TopicInfo, TopicSettings};
+use crate::base::{TopicChange, TopicSettings};
+use crate::engine::{EngineError, NewTopic, TopicInfo};
+use crate::protocol::kafka::describe_configs;
 use crate::protocol::kafka::error;
+use crate::protocol::kafka::topic_settings::{self, Refusal};
 use crate::protocol::kafka::wire::message;
 
 message! {
@@ -72,14 +75,11 @@ message! {
     }
 }
 
-/// A code and a line for a person.
-pub type Refusal = (i16, String);
-
 /// The topic that a request wants; `partitions` and `settings` are what it gets unasked.
 pub fn wanted(
     asked: &CreatableTopic,
     partitions: u32,
-    mut settings: TopicSettings,
+    settings: TopicSettings,
 ) -> Result<NewTopic, Refusal> {
     if !asked.assignments.is_empty() {
         let line = "partitions lie where their number says: leave the assignment out";
@@ -99,48 +99,38 @@ pub fn wanted(
                 (error::INVALID_PARTITIONS, line)
             })?,
     };
+    let mut change = TopicChange::default();
     for config in &asked.configs {
         let value = config.value.as_deref().unwrap_or_default();
-        set(&mut settings, &config.name, value)?;
+        topic_settings::find(&config.name)?.set(&mut change, value)?;
     }
     Ok(NewTopic {
         name: asked.name.clone(),
         partitions,
-        settings,
+        settings: change.applied_to(settings),
     })
 }
 
-fn set(settings: &mut TopicSettings, name: &str, value: &str) -> Result<(), Refusal> {
-    let number = || {
-        let line = format!("{name} must be a number, not {value:?}");
-        value
-            .parse::<u64>()
-            .map_err(|_| (error::INVALID_CONFIG, line))
-    };
-    match (name, value) {
-        ("segment.bytes", _) => settings.segment_bytes = number()?,
-        ("segment.ms", _) => settings.segment_ms = number()?,
-        // What is so anyway.
-        ("cleanup.policy", "delete")
-        | ("compression.type", "producer")
-        | ("message.timestamp.type", "CreateTime")
-        | ("min.insync.replicas", "1")
-        | ("retention.ms" | "retention.bytes", "-1") => {}
-        _ => {
-            let line = format!("the setting {name}={value} is not supported: leave it out");
-            return Err((error::INVALID_CONFIG, line));
-        }
-    }
-    Ok(())
-}
-
-/// The answer for a topic that was made, or would be.
-pub fn created(name: &str, partitions: u32, made: Option<&TopicInfo>) -> CreatedTopic {
+/// The answer for a topic that was made, or would be. `unasked` is what a topic gets that says nothing.
+pub fn created(
+    wanted: &NewTopic,
+    made: Option<&TopicInfo>,
+    unasked: &TopicSettings,
+) -> CreatedTopic {
+    let configs = describe_configs::of_topic(&wanted.settings, unasked).into_iter();
+    let configs = configs.map(|config| CreatedConfig {
+        name: config.name,
+        value: config.value,
+        read_only: config.read_only,
+        config_source: config.config_source,
+        is_sensitive: false,
+    });
     CreatedTopic {
-        name: name.to_owned(),
+        name: wanted.name.clone(),
         topic_id: made.map_or(0, |info| info.id.0),
-        num_partitions: partitions as i32,
+        num_partitions: wanted.partitions as i32,
         replication_factor: 1,
+        configs: Some(configs.collect()),
         ..CreatedTopic::default()
     }
 }
@@ -158,10 +148,6 @@ pub fn refused(name: &str, (error_code, line): Refusal) -> CreatedTopic {
 /// The engine's refusal of a create.
 pub fn refusal(error: &EngineError) -> Refusal {
     let code = match error {
-        EngineError::InvalidRequest(line) if line.contains("partitions") => {
-            error::INVALID_PARTITIONS
-        }
-        EngineError::InvalidRequest(line) if line.contains("segment_") => error::INVALID_CONFIG,
         EngineError::InvalidRequest(_) => error::INVALID_TOPIC,
         other => error::code(other),
     };

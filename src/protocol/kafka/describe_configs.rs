@@ -1,7 +1,7 @@
-//! DescribeConfigs: every setting that means something here, with where it comes from. None can be changed yet.
+//! DescribeConfigs: every setting that means something here, with where it comes from and what it would be unasked.
 
-use crate::base::limits::{BATCH_BYTES_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_MS_DEFAULT};
-use crate::engine::TopicSettings;
+use crate::base::TopicSettings;
+use crate::protocol::kafka::topic_settings::{Kind, SETTINGS, Setting};
 use crate::protocol::kafka::wire::message;
 
 message! {
@@ -74,69 +74,78 @@ const OF_TOPIC: i8 = 1;
 const OF_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 
-const BOOLEAN: i8 = 1;
-const STRING: i8 = 2;
-const INT: i8 = 3;
-const LONG: i8 = 5;
-const LIST: i8 = 7;
-
-fn config(name: &str, value: String, config_type: i8, config_source: i8) -> DescribedConfig {
+fn config(name: &str, value: String, kind: Kind, config_source: i8) -> DescribedConfig {
     DescribedConfig {
         name: name.to_owned(),
         value: Some(value),
         config_source,
-        config_type,
+        config_type: kind as i8,
         ..DescribedConfig::default()
     }
 }
 
-fn fixed(name: &str, value: &str, config_type: i8) -> DescribedConfig {
-    config(name, value.to_owned(), config_type, DEFAULT)
+/// The settings of a topic; `unasked` is what a topic gets that says nothing.
+pub fn of_topic(settings: &TopicSettings, unasked: &TopicSettings) -> Vec<DescribedConfig> {
+    let one = |setting| of_setting(setting, settings, unasked);
+    SETTINGS.iter().map(one).collect()
 }
 
-/// The settings of a topic.
-pub fn of_topic(settings: &TopicSettings) -> Vec<DescribedConfig> {
-    let number = |name, value: u64, default, config_type| {
-        let source = if value == default { DEFAULT } else { OF_TOPIC };
-        config(name, value.to_string(), config_type, source)
+fn of_setting(
+    setting: &Setting,
+    settings: &TopicSettings,
+    unasked: &TopicSettings,
+) -> DescribedConfig {
+    let (value, default) = (setting.value(settings), setting.value(unasked));
+    let synonym = |name: &str, value: &str, source| ConfigSynonym {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        source,
     };
-    let (bytes, ms) = (settings.segment_bytes, settings.segment_ms);
-    vec![
-        fixed("cleanup.policy", "delete", LIST),
-        fixed("compression.type", "producer", STRING),
-        fixed("max.message.bytes", &BATCH_BYTES_MAX.to_string(), INT),
-        fixed("message.timestamp.type", "CreateTime", STRING),
-        fixed("min.insync.replicas", "1", INT),
-        fixed("retention.bytes", "-1", LONG),
-        fixed("retention.ms", "-1", LONG),
-        number("segment.bytes", bytes, SEGMENT_BYTES_DEFAULT, LONG),
-        number("segment.ms", ms, SEGMENT_MS_DEFAULT, LONG),
-    ]
+    let mut synonyms = Vec::new();
+    let mut source = DEFAULT;
+    if value != default {
+        source = OF_TOPIC;
+        synonyms.push(synonym(setting.name, &value, OF_TOPIC));
+    }
+    synonyms.push(synonym(setting.broker_name, &default, DEFAULT));
+    DescribedConfig {
+        read_only: setting.is_fixed(),
+        synonyms,
+        documentation: Some(setting.help.to_owned()),
+        ..config(setting.name, value, setting.kind, source)
+    }
 }
 
-/// The settings of a broker.
-pub fn of_broker(auto_create: bool, partitions: u32) -> Vec<DescribedConfig> {
-    let set = |name, value, config_type| config(name, value, config_type, OF_BROKER);
-    vec![
-        set(
-            "auto.create.topics.enable",
-            auto_create.to_string(),
-            BOOLEAN,
+/// The settings of a broker: flags of its command line, and what topics get that say nothing.
+pub fn of_broker(
+    auto_create: bool,
+    partitions: u32,
+    unasked: &TopicSettings,
+) -> Vec<DescribedConfig> {
+    let set = |name, value, kind| config(name, value, kind, OF_BROKER);
+    let auto_create = auto_create.to_string();
+    let mut all = vec![
+        set("auto.create.topics.enable", auto_create, Kind::Boolean),
+        config(
+            "default.replication.factor",
+            "1".to_owned(),
+            Kind::Int,
+            DEFAULT,
         ),
-        fixed("default.replication.factor", "1", INT),
-        fixed("log.cleanup.policy", "delete", LIST),
-        fixed(
-            "log.segment.bytes",
-            &SEGMENT_BYTES_DEFAULT.to_string(),
-            LONG,
-        ),
-        fixed("message.max.bytes", &BATCH_BYTES_MAX.to_string(), INT),
-        set("num.partitions", partitions.to_string(), INT),
-    ]
+        set("num.partitions", partitions.to_string(), Kind::Int),
+    ];
+    let of_topics = SETTINGS.iter().map(|setting| {
+        let value = setting.value(unasked);
+        config(setting.broker_name, value, setting.kind, DEFAULT)
+    });
+    all.extend(of_topics);
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
 
 /// The answer for one resource: `found` are all its settings, or a code and a line that say why there are none.
 pub fn described(
+    request: &DescribeConfigsRequest,
     asked: &ConfigResource,
     found: Result<Vec<DescribedConfig>, (i16, String)>,
 ) -> DescribedResource {
@@ -149,6 +158,14 @@ pub fn described(
         Ok(mut configs) => {
             if let Some(keys) = &asked.configuration_keys {
                 configs.retain(|config| keys.contains(&config.name));
+            }
+            for config in &mut configs {
+                if !request.include_synonyms {
+                    config.synonyms.clear();
+                }
+                if !request.include_documentation {
+                    config.documentation = None;
+                }
             }
             answer.configs = configs;
         }

@@ -23,6 +23,7 @@ mod codes {
     pub const UNKNOWN_MEMBER_ID: i16 = 25;
     pub const INVALID_SESSION_TIMEOUT: i16 = 26;
     pub const REBALANCE_IN_PROGRESS: i16 = 27;
+    pub const INVALID_TIMESTAMP: i16 = 32;
     pub const UNSUPPORTED_VERSION: i16 = 35;
     pub const TOPIC_ALREADY_EXISTS: i16 = 36;
     pub const INVALID_PARTITIONS: i16 = 37;
@@ -54,7 +55,11 @@ pub fn code(error: &EngineError) -> i16 {
         }
         EngineError::TopicExists(_) => TOPIC_ALREADY_EXISTS,
         EngineError::InvalidRequest(_) => INVALID_REQUEST,
+        EngineError::InvalidPartitions(_) => INVALID_PARTITIONS,
+        EngineError::InvalidSetting(_) => INVALID_CONFIG,
         EngineError::BadBatch(error) => batch_code(error),
+        EngineError::BatchTooLarge { .. } => MESSAGE_TOO_LARGE,
+        EngineError::InvalidTimestamp { .. } => INVALID_TIMESTAMP,
         EngineError::OffsetOutOfRange { .. } => OFFSET_OUT_OF_RANGE,
         EngineError::OutOfOrder { .. } => OUT_OF_ORDER_SEQUENCE_NUMBER,
         EngineError::Fenced { .. } => INVALID_PRODUCER_EPOCH,

@@ -23,8 +23,10 @@
 //! schemas of Apache Kafka 4.1, clients/src/main/resources/common/message.
 
 pub mod admin;
+pub mod alter_configs;
 pub mod api;
 pub mod api_versions;
+pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_topics;
@@ -54,6 +56,7 @@ pub mod reassignments;
 pub mod sync_group;
 #[cfg(test)]
 mod tests;
+pub mod topic_settings;
 pub mod wire;
 
 pub use admin::Admin;

@@ -140,14 +140,17 @@ pub fn answer(
         |one, out| {
             let result = match one.error_code {
                 0 => results.next().expect("one for each that was asked about"),
-                code => return partition(one.index, code, None, out, shape),
+                code => return fields(one.index, Err(Refused::by(code)), out, shape),
             };
             match result {
-                Ok(produced) => taken(one.index, produced, out, shape),
+                Ok(produced) => fields(one.index, Ok(produced), out, shape),
                 Err(refusal) => {
-                    let message = refusal.to_string();
-                    let code = error::code_for(refusal, version >= TOPIC_IDS_FROM);
-                    partition(one.index, code, Some(&message), out, shape);
+                    let told = Refused {
+                        code: error::code_for(refusal, version >= TOPIC_IDS_FROM),
+                        message: Some(&refusal.to_string()),
+                        record: bad_record(refusal),
+                    };
+                    fields(one.index, Err(told), out, shape);
                 }
             }
         },
@@ -162,38 +165,71 @@ fn api() -> &'static Api {
     api::find(key::PRODUCE).expect("it is in the table")
 }
 
-fn taken(index: i32, produced: &Produced, out: &mut Vec<u8>, shape: Shape) {
-    let offsets = (produced.base_offset.0 as i64, produced.log_start.0 as i64);
-    fields(index, 0, offsets, None, out, shape);
-}
-
-fn partition(index: i32, code: i16, message: Option<&str>, out: &mut Vec<u8>, shape: Shape) {
-    fields(index, code, (-1, -1), message, out, shape);
-}
-
-fn fields(
-    index: i32,
+/// Why a partition took nothing.
+struct Refused<'a> {
     code: i16,
-    (base_offset, log_start): (i64, i64),
-    message: Option<&str>,
-    out: &mut Vec<u8>,
-    shape: Shape,
-) {
+    message: Option<&'a str>,
+    /// The record of the batch that is to blame.
+    record: Option<u32>,
+}
+
+impl Refused<'_> {
+    fn by(code: i16) -> Self {
+        Self {
+            code,
+            message: None,
+            record: None,
+        }
+    }
+}
+
+fn bad_record(refusal: &EngineError) -> Option<u32> {
+    match refusal {
+        EngineError::InvalidTimestamp { record, .. } => *record,
+        _ => None,
+    }
+}
+
+fn fields(index: i32, told: Result<&Produced, Refused<'_>>, out: &mut Vec<u8>, shape: Shape) {
+    let (base_offset, log_start, time) = match &told {
+        Ok(produced) => (
+            produced.base_offset.0 as i64,
+            produced.log_start.0 as i64,
+            // None where batches keep the time of their producer.
+            produced.append_time.map_or(-1, |time| time.0),
+        ),
+        Err(_) => (-1, -1, -1),
+    };
     out.extend(index.to_be_bytes());
-    out.extend(code.to_be_bytes());
+    out.extend(
+        told.as_ref()
+            .err()
+            .map_or(0, |refused| refused.code)
+            .to_be_bytes(),
+    );
     out.extend(base_offset.to_be_bytes());
-    // The broker's time of append: none, for batches keep the time of their producer.
-    out.extend((-1i64).to_be_bytes());
+    out.extend(time.to_be_bytes());
     if shape.has(5, i16::MAX) {
         out.extend(log_start.to_be_bytes());
     }
     if shape.has(8, i16::MAX) {
-        write_count(0, out, shape);
-        match message {
-            Some(message) => write_string(message.as_bytes(), out, shape),
-            None if shape.is_flexible => out.push(0),
-            None => out.extend((-1i16).to_be_bytes()),
+        let message = told.as_ref().err().and_then(|refused| refused.message);
+        let record = told.as_ref().err().and_then(|refused| refused.record);
+        write_count(usize::from(record.is_some()), out, shape);
+        if let Some(record) = record {
+            out.extend((record as i32).to_be_bytes());
+            text(message, out, shape);
+            write_tagged(out, shape);
         }
+        text(message, out, shape);
     }
     write_tagged(out, shape);
+}
+
+fn text(message: Option<&str>, out: &mut Vec<u8>, shape: Shape) {
+    match message {
+        Some(message) => write_string(message.as_bytes(), out, shape),
+        None if shape.is_flexible => out.push(0),
+        None => out.extend((-1i16).to_be_bytes()),
+    }
 }

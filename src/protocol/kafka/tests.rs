@@ -2,7 +2,7 @@
 //! is refused, and with a changed byte nothing panics. Method: one sample of each, cut and changed at every index.
 
 use super::*;
-use crate::base::{AckLevel, Body, Offset, PartitionKey, PartitionNo, TopicId};
+use crate::base::{AckLevel, Body, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 use crate::engine::{EngineError, FetchedPartition, Produced};
 use wire::{write_count, write_string, write_tagged};
 
@@ -105,6 +105,48 @@ fn admin_requests_are_read_to_the_last_byte() {
                 resource_type: describe_configs::TOPIC,
                 resource_name: name(),
                 configuration_keys: Some(vec![name()]),
+            }],
+            ..Default::default()
+        },
+    );
+    check(
+        key::ALTER_CONFIGS,
+        &alter_configs::AlterConfigsRequest {
+            resources: vec![alter_configs::AlterConfigsResource {
+                resource_name: name(),
+                configs: vec![alter_configs::AlterableConfig {
+                    name: name(),
+                    value: Some(name()),
+                }],
+                ..Default::default()
+            }],
+            validate_only: true,
+        },
+    );
+    check(
+        key::INCREMENTAL_ALTER_CONFIGS,
+        &alter_configs::IncrementalAlterConfigsRequest {
+            resources: vec![alter_configs::IncrementalResource {
+                resource_name: name(),
+                configs: vec![alter_configs::IncrementalConfig {
+                    name: name(),
+                    config_operation: 1,
+                    value: None,
+                }],
+                ..Default::default()
+            }],
+            validate_only: true,
+        },
+    );
+    check(
+        key::CREATE_PARTITIONS,
+        &create_partitions::CreatePartitionsRequest {
+            topics: vec![create_partitions::CreatePartitionsTopic {
+                name: name(),
+                count: 7,
+                assignments: Some(vec![create_partitions::CreatePartitionsAssignment {
+                    broker_ids: vec![1, 2],
+                }]),
             }],
             ..Default::default()
         },
@@ -371,12 +413,60 @@ fn content(api: &Api, shape: Shape, out: &[u8]) -> Reader<'static> {
     reader
 }
 
+/// Goal: a record whose timestamp is refused is named, from the version on that can. Method: an answer to one, and to an
+/// append that got the broker's time, read field by field.
+#[test]
+fn an_answer_to_a_produce_names_the_record_to_blame_and_the_time_of_an_append() {
+    let api = api::find(key::PRODUCE).expect("served");
+    for version in api.first..=api.last {
+        let shape = api.shape(version);
+        let mut echo = Echo::default();
+        echo.topic(expected(shape), shape);
+        echo.partition(0, 0);
+        echo.partition(1, 0);
+        let refused = EngineError::InvalidTimestamp {
+            record: Some(3),
+            timestamp: TimestampMs(5),
+            now: TimestampMs(900),
+        };
+        let taken = Produced {
+            base_offset: Offset(1),
+            log_start: Offset(0),
+            append_time: Some(TimestampMs(77)),
+        };
+        let mut out = Vec::new();
+        produce::answer(version, 42, &echo, &[Err(refused), Ok(taken)], &mut out);
+        let mut reader = content(api, shape, &out);
+        let found = topics(&mut reader, shape, |reader| {
+            let (_index, code, _base, time) =
+                (reader.i32()?, reader.i16()?, reader.i64()?, reader.i64()?);
+            if version >= 5 {
+                reader.i64()?;
+            }
+            let mut blamed = None;
+            if version >= 8 {
+                if reader.count(shape)? == Some(1) {
+                    blamed = Some(reader.i32()?);
+                    assert!(reader.string(shape)?.is_some());
+                    reader.tagged(shape)?;
+                }
+                reader.string(shape)?;
+            }
+            Ok((code, time, blamed))
+        });
+        let blamed = (version >= 8).then_some(3);
+        let wanted = vec![(error::INVALID_TIMESTAMP, -1, blamed), (0, 77, None)];
+        assert_eq!(found, Ok(wanted), "{version}");
+    }
+}
+
 #[test]
 fn an_answer_to_a_produce_tells_each_partition_its_own() {
     let api = api::find(key::PRODUCE).expect("served");
     let produced = Produced {
         base_offset: Offset(100),
         log_start: Offset(10),
+        append_time: None,
     };
     for version in api.first..=api.last {
         let shape = api.shape(version);

@@ -161,9 +161,13 @@ impl From<&EngineError> for ErrorCode {
             EngineError::UnknownPartition(_) => Self::UnknownPartition,
             EngineError::TopicExists(_) => Self::TopicExists,
             EngineError::InvalidRequest(_)
+            | EngineError::InvalidPartitions(_)
+            | EngineError::InvalidSetting(_)
             | EngineError::OutOfOrder { .. }
             | EngineError::Fenced { .. } => Self::InvalidRequest,
-            EngineError::BadBatch(_) => Self::BadBatch,
+            EngineError::BadBatch(_)
+            | EngineError::BatchTooLarge { .. }
+            | EngineError::InvalidTimestamp { .. } => Self::BadBatch,
             EngineError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Damaged(_) => Self::Damaged,

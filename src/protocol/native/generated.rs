@@ -324,12 +324,96 @@ impl<'a> ::flatbuffers::Verifiable for ErrorCode {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for ErrorCode {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+pub const ENUM_MIN_TIMESTAMP_TYPE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 13;
+pub const ENUM_MAX_TIMESTAMP_TYPE: u8 = 1;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 14] = [
+pub const ENUM_VALUES_TIMESTAMP_TYPE: [TimestampType; 2] = [
+  TimestampType::Create,
+  TimestampType::Append,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct TimestampType(pub u8);
+#[allow(non_upper_case_globals)]
+impl TimestampType {
+  pub const Create: Self = Self(0);
+  pub const Append: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Create,
+    Self::Append,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Create => Some("Create"),
+      Self::Append => Some("Append"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for TimestampType {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for TimestampType {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for TimestampType {
+    type Output = TimestampType;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for TimestampType {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for TimestampType {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for TimestampType {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REQUEST_BODY: u8 = 14;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 15] = [
   RequestBody::NONE,
   RequestBody::Hello,
   RequestBody::Metadata,
@@ -344,6 +428,7 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 14] = [
   RequestBody::DescribeGroup,
   RequestBody::CommitOffsets,
   RequestBody::DeleteGroup,
+  RequestBody::AlterTopic,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -365,9 +450,10 @@ impl RequestBody {
   pub const DescribeGroup: Self = Self(11);
   pub const CommitOffsets: Self = Self(12);
   pub const DeleteGroup: Self = Self(13);
+  pub const AlterTopic: Self = Self(14);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 13;
+  pub const ENUM_MAX: u8 = 14;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -383,6 +469,7 @@ impl RequestBody {
     Self::DescribeGroup,
     Self::CommitOffsets,
     Self::DeleteGroup,
+    Self::AlterTopic,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -401,6 +488,7 @@ impl RequestBody {
       Self::DescribeGroup => Some("DescribeGroup"),
       Self::CommitOffsets => Some("CommitOffsets"),
       Self::DeleteGroup => Some("DeleteGroup"),
+      Self::AlterTopic => Some("AlterTopic"),
       _ => None,
     }
   }
@@ -552,10 +640,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for GroupState {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 14;
+pub const ENUM_MAX_REPLY_BODY: u8 = 15;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 15] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 16] = [
   ReplyBody::NONE,
   ReplyBody::Refused,
   ReplyBody::Welcome,
@@ -571,6 +659,7 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 15] = [
   ReplyBody::GroupDescribed,
   ReplyBody::OffsetsCommitted,
   ReplyBody::GroupDeleted,
+  ReplyBody::TopicAltered,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -593,9 +682,10 @@ impl ReplyBody {
   pub const GroupDescribed: Self = Self(12);
   pub const OffsetsCommitted: Self = Self(13);
   pub const GroupDeleted: Self = Self(14);
+  pub const TopicAltered: Self = Self(15);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 14;
+  pub const ENUM_MAX: u8 = 15;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Refused,
@@ -612,6 +702,7 @@ impl ReplyBody {
     Self::GroupDescribed,
     Self::OffsetsCommitted,
     Self::GroupDeleted,
+    Self::TopicAltered,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -631,6 +722,7 @@ impl ReplyBody {
       Self::GroupDescribed => Some("GroupDescribed"),
       Self::OffsetsCommitted => Some("OffsetsCommitted"),
       Self::GroupDeleted => Some("GroupDeleted"),
+      Self::TopicAltered => Some("TopicAltered"),
       _ => None,
     }
   }
@@ -2866,6 +2958,10 @@ impl<'a> TopicSettings<'a> {
   pub const VT_ACK: ::flatbuffers::VOffsetT = 4;
   pub const VT_SEGMENT_BYTES: ::flatbuffers::VOffsetT = 6;
   pub const VT_SEGMENT_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_BATCH_BYTES_MAX: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TIMESTAMP_TYPE: ::flatbuffers::VOffsetT = 12;
+  pub const VT_TIMESTAMP_BEFORE_MS_MAX: ::flatbuffers::VOffsetT = 14;
+  pub const VT_TIMESTAMP_AFTER_MS_MAX: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2877,8 +2973,12 @@ impl<'a> TopicSettings<'a> {
     args: &'args TopicSettingsArgs
   ) -> ::flatbuffers::WIPOffset<TopicSettings<'bldr>> {
     let mut builder = TopicSettingsBuilder::new(_fbb);
+    if let Some(x) = args.timestamp_after_ms_max { builder.add_timestamp_after_ms_max(x); }
+    if let Some(x) = args.timestamp_before_ms_max { builder.add_timestamp_before_ms_max(x); }
     builder.add_segment_ms(args.segment_ms);
     builder.add_segment_bytes(args.segment_bytes);
+    if let Some(x) = args.batch_bytes_max { builder.add_batch_bytes_max(x); }
+    if let Some(x) = args.timestamp_type { builder.add_timestamp_type(x); }
     builder.add_ack(args.ack);
     builder.finish()
   }
@@ -2905,6 +3005,34 @@ impl<'a> TopicSettings<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(TopicSettings::VT_SEGMENT_MS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn batch_bytes_max(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TopicSettings::VT_BATCH_BYTES_MAX, None)}
+  }
+  #[inline]
+  pub fn timestamp_type(&self) -> Option<TimestampType> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TimestampType>(TopicSettings::VT_TIMESTAMP_TYPE, None)}
+  }
+  #[inline]
+  pub fn timestamp_before_ms_max(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicSettings::VT_TIMESTAMP_BEFORE_MS_MAX, None)}
+  }
+  #[inline]
+  pub fn timestamp_after_ms_max(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicSettings::VT_TIMESTAMP_AFTER_MS_MAX, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for TopicSettings<'_> {
@@ -2916,6 +3044,10 @@ impl ::flatbuffers::Verifiable for TopicSettings<'_> {
      .visit_field::<AckLevel>("ack", Self::VT_ACK, false)?
      .visit_field::<u64>("segment_bytes", Self::VT_SEGMENT_BYTES, false)?
      .visit_field::<u64>("segment_ms", Self::VT_SEGMENT_MS, false)?
+     .visit_field::<u32>("batch_bytes_max", Self::VT_BATCH_BYTES_MAX, false)?
+     .visit_field::<TimestampType>("timestamp_type", Self::VT_TIMESTAMP_TYPE, false)?
+     .visit_field::<u64>("timestamp_before_ms_max", Self::VT_TIMESTAMP_BEFORE_MS_MAX, false)?
+     .visit_field::<u64>("timestamp_after_ms_max", Self::VT_TIMESTAMP_AFTER_MS_MAX, false)?
      .finish();
     Ok(())
   }
@@ -2924,6 +3056,10 @@ pub struct TopicSettingsArgs {
     pub ack: AckLevel,
     pub segment_bytes: u64,
     pub segment_ms: u64,
+    pub batch_bytes_max: Option<u32>,
+    pub timestamp_type: Option<TimestampType>,
+    pub timestamp_before_ms_max: Option<u64>,
+    pub timestamp_after_ms_max: Option<u64>,
 }
 impl<'a> Default for TopicSettingsArgs {
   #[inline]
@@ -2932,6 +3068,10 @@ impl<'a> Default for TopicSettingsArgs {
       ack: AckLevel::None,
       segment_bytes: 0,
       segment_ms: 0,
+      batch_bytes_max: None,
+      timestamp_type: None,
+      timestamp_before_ms_max: None,
+      timestamp_after_ms_max: None,
     }
   }
 }
@@ -2954,6 +3094,22 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicSettingsBuilder<'a, 'b, 
     self.fbb_.push_slot::<u64>(TopicSettings::VT_SEGMENT_MS, segment_ms, 0);
   }
   #[inline]
+  pub fn add_batch_bytes_max(&mut self, batch_bytes_max: u32) {
+    self.fbb_.push_slot_always::<u32>(TopicSettings::VT_BATCH_BYTES_MAX, batch_bytes_max);
+  }
+  #[inline]
+  pub fn add_timestamp_type(&mut self, timestamp_type: TimestampType) {
+    self.fbb_.push_slot_always::<TimestampType>(TopicSettings::VT_TIMESTAMP_TYPE, timestamp_type);
+  }
+  #[inline]
+  pub fn add_timestamp_before_ms_max(&mut self, timestamp_before_ms_max: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicSettings::VT_TIMESTAMP_BEFORE_MS_MAX, timestamp_before_ms_max);
+  }
+  #[inline]
+  pub fn add_timestamp_after_ms_max(&mut self, timestamp_after_ms_max: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicSettings::VT_TIMESTAMP_AFTER_MS_MAX, timestamp_after_ms_max);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicSettingsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TopicSettingsBuilder {
@@ -2974,6 +3130,10 @@ impl ::core::fmt::Debug for TopicSettings<'_> {
       ds.field("ack", &self.ack());
       ds.field("segment_bytes", &self.segment_bytes());
       ds.field("segment_ms", &self.segment_ms());
+      ds.field("batch_bytes_max", &self.batch_bytes_max());
+      ds.field("timestamp_type", &self.timestamp_type());
+      ds.field("timestamp_before_ms_max", &self.timestamp_before_ms_max());
+      ds.field("timestamp_after_ms_max", &self.timestamp_after_ms_max());
       ds.finish()
   }
 }
@@ -4590,6 +4750,336 @@ impl ::core::fmt::Debug for DeleteGroup<'_> {
       ds.finish()
   }
 }
+pub enum TopicChangeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct TopicChange<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TopicChange<'a> {
+  type Inner = TopicChange<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TopicChange<'a> {
+  pub const VT_PARTITIONS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ACK: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SEGMENT_BYTES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SEGMENT_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_BATCH_BYTES_MAX: ::flatbuffers::VOffsetT = 12;
+  pub const VT_TIMESTAMP_TYPE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_TIMESTAMP_BEFORE_MS_MAX: ::flatbuffers::VOffsetT = 16;
+  pub const VT_TIMESTAMP_AFTER_MS_MAX: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TopicChange { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TopicChangeArgs
+  ) -> ::flatbuffers::WIPOffset<TopicChange<'bldr>> {
+    let mut builder = TopicChangeBuilder::new(_fbb);
+    if let Some(x) = args.timestamp_after_ms_max { builder.add_timestamp_after_ms_max(x); }
+    if let Some(x) = args.timestamp_before_ms_max { builder.add_timestamp_before_ms_max(x); }
+    if let Some(x) = args.segment_ms { builder.add_segment_ms(x); }
+    if let Some(x) = args.segment_bytes { builder.add_segment_bytes(x); }
+    if let Some(x) = args.batch_bytes_max { builder.add_batch_bytes_max(x); }
+    if let Some(x) = args.partitions { builder.add_partitions(x); }
+    if let Some(x) = args.timestamp_type { builder.add_timestamp_type(x); }
+    if let Some(x) = args.ack { builder.add_ack(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn partitions(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TopicChange::VT_PARTITIONS, None)}
+  }
+  #[inline]
+  pub fn ack(&self) -> Option<AckLevel> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<AckLevel>(TopicChange::VT_ACK, None)}
+  }
+  #[inline]
+  pub fn segment_bytes(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_SEGMENT_BYTES, None)}
+  }
+  #[inline]
+  pub fn segment_ms(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_SEGMENT_MS, None)}
+  }
+  #[inline]
+  pub fn batch_bytes_max(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TopicChange::VT_BATCH_BYTES_MAX, None)}
+  }
+  #[inline]
+  pub fn timestamp_type(&self) -> Option<TimestampType> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TimestampType>(TopicChange::VT_TIMESTAMP_TYPE, None)}
+  }
+  #[inline]
+  pub fn timestamp_before_ms_max(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_TIMESTAMP_BEFORE_MS_MAX, None)}
+  }
+  #[inline]
+  pub fn timestamp_after_ms_max(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_TIMESTAMP_AFTER_MS_MAX, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TopicChange<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("partitions", Self::VT_PARTITIONS, false)?
+     .visit_field::<AckLevel>("ack", Self::VT_ACK, false)?
+     .visit_field::<u64>("segment_bytes", Self::VT_SEGMENT_BYTES, false)?
+     .visit_field::<u64>("segment_ms", Self::VT_SEGMENT_MS, false)?
+     .visit_field::<u32>("batch_bytes_max", Self::VT_BATCH_BYTES_MAX, false)?
+     .visit_field::<TimestampType>("timestamp_type", Self::VT_TIMESTAMP_TYPE, false)?
+     .visit_field::<u64>("timestamp_before_ms_max", Self::VT_TIMESTAMP_BEFORE_MS_MAX, false)?
+     .visit_field::<u64>("timestamp_after_ms_max", Self::VT_TIMESTAMP_AFTER_MS_MAX, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TopicChangeArgs {
+    pub partitions: Option<u32>,
+    pub ack: Option<AckLevel>,
+    pub segment_bytes: Option<u64>,
+    pub segment_ms: Option<u64>,
+    pub batch_bytes_max: Option<u32>,
+    pub timestamp_type: Option<TimestampType>,
+    pub timestamp_before_ms_max: Option<u64>,
+    pub timestamp_after_ms_max: Option<u64>,
+}
+impl<'a> Default for TopicChangeArgs {
+  #[inline]
+  fn default() -> Self {
+    TopicChangeArgs {
+      partitions: None,
+      ack: None,
+      segment_bytes: None,
+      segment_ms: None,
+      batch_bytes_max: None,
+      timestamp_type: None,
+      timestamp_before_ms_max: None,
+      timestamp_after_ms_max: None,
+    }
+  }
+}
+
+pub struct TopicChangeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicChangeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_partitions(&mut self, partitions: u32) {
+    self.fbb_.push_slot_always::<u32>(TopicChange::VT_PARTITIONS, partitions);
+  }
+  #[inline]
+  pub fn add_ack(&mut self, ack: AckLevel) {
+    self.fbb_.push_slot_always::<AckLevel>(TopicChange::VT_ACK, ack);
+  }
+  #[inline]
+  pub fn add_segment_bytes(&mut self, segment_bytes: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_SEGMENT_BYTES, segment_bytes);
+  }
+  #[inline]
+  pub fn add_segment_ms(&mut self, segment_ms: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_SEGMENT_MS, segment_ms);
+  }
+  #[inline]
+  pub fn add_batch_bytes_max(&mut self, batch_bytes_max: u32) {
+    self.fbb_.push_slot_always::<u32>(TopicChange::VT_BATCH_BYTES_MAX, batch_bytes_max);
+  }
+  #[inline]
+  pub fn add_timestamp_type(&mut self, timestamp_type: TimestampType) {
+    self.fbb_.push_slot_always::<TimestampType>(TopicChange::VT_TIMESTAMP_TYPE, timestamp_type);
+  }
+  #[inline]
+  pub fn add_timestamp_before_ms_max(&mut self, timestamp_before_ms_max: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_TIMESTAMP_BEFORE_MS_MAX, timestamp_before_ms_max);
+  }
+  #[inline]
+  pub fn add_timestamp_after_ms_max(&mut self, timestamp_after_ms_max: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_TIMESTAMP_AFTER_MS_MAX, timestamp_after_ms_max);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicChangeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TopicChangeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TopicChange<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TopicChange<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TopicChange");
+      ds.field("partitions", &self.partitions());
+      ds.field("ack", &self.ack());
+      ds.field("segment_bytes", &self.segment_bytes());
+      ds.field("segment_ms", &self.segment_ms());
+      ds.field("batch_bytes_max", &self.batch_bytes_max());
+      ds.field("timestamp_type", &self.timestamp_type());
+      ds.field("timestamp_before_ms_max", &self.timestamp_before_ms_max());
+      ds.field("timestamp_after_ms_max", &self.timestamp_after_ms_max());
+      ds.finish()
+  }
+}
+pub enum AlterTopicOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct AlterTopic<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AlterTopic<'a> {
+  type Inner = AlterTopic<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AlterTopic<'a> {
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CHANGE: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AlterTopic { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args AlterTopicArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<AlterTopic<'bldr>> {
+    let mut builder = AlterTopicBuilder::new(_fbb);
+    if let Some(x) = args.change { builder.add_change(x); }
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn topic(&self) -> TopicRef<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TopicRef>>(AlterTopic::VT_TOPIC, None).unwrap()}
+  }
+  #[inline]
+  pub fn change(&self) -> TopicChange<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TopicChange>>(AlterTopic::VT_CHANGE, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for AlterTopic<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TopicRef>>("topic", Self::VT_TOPIC, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TopicChange>>("change", Self::VT_CHANGE, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AlterTopicArgs<'a> {
+    pub topic: Option<::flatbuffers::WIPOffset<TopicRef<'a>>>,
+    pub change: Option<::flatbuffers::WIPOffset<TopicChange<'a>>>,
+}
+impl<'a> Default for AlterTopicArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    AlterTopicArgs {
+      topic: None, // required field
+      change: None, // required field
+    }
+  }
+}
+
+pub struct AlterTopicBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AlterTopicBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_topic(&mut self, topic: ::flatbuffers::WIPOffset<TopicRef<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TopicRef>>(AlterTopic::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn add_change(&mut self, change: ::flatbuffers::WIPOffset<TopicChange<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TopicChange>>(AlterTopic::VT_CHANGE, change);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AlterTopicBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AlterTopicBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AlterTopic<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, AlterTopic::VT_TOPIC,"topic");
+    self.fbb_.required(o, AlterTopic::VT_CHANGE,"change");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AlterTopic<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AlterTopic");
+      ds.field("topic", &self.topic());
+      ds.field("change", &self.change());
+      ds.finish()
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -4821,6 +5311,20 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_alter_topic(&self) -> Option<AlterTopic<'a>> {
+    if self.body_type() == RequestBody::AlterTopic {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { AlterTopic::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -4844,6 +5348,7 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::DescribeGroup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DescribeGroup>>("RequestBody::DescribeGroup", pos),
           RequestBody::CommitOffsets => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CommitOffsets>>("RequestBody::CommitOffsets", pos),
           RequestBody::DeleteGroup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DeleteGroup>>("RequestBody::DeleteGroup", pos),
+          RequestBody::AlterTopic => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AlterTopic>>("RequestBody::AlterTopic", pos),
           _ => Ok(()),
         }
      })?
@@ -4985,6 +5490,13 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::DeleteGroup => {
           if let Some(x) = self.body_as_delete_group() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::AlterTopic => {
+          if let Some(x) = self.body_as_alter_topic() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -7289,6 +7801,103 @@ impl ::core::fmt::Debug for GroupDeleted<'_> {
       ds.finish()
   }
 }
+pub enum TopicAlteredOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct TopicAltered<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TopicAltered<'a> {
+  type Inner = TopicAltered<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TopicAltered<'a> {
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TopicAltered { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TopicAlteredArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TopicAltered<'bldr>> {
+    let mut builder = TopicAlteredBuilder::new(_fbb);
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn topic(&self) -> Topic<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Topic>>(TopicAltered::VT_TOPIC, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TopicAltered<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Topic>>("topic", Self::VT_TOPIC, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TopicAlteredArgs<'a> {
+    pub topic: Option<::flatbuffers::WIPOffset<Topic<'a>>>,
+}
+impl<'a> Default for TopicAlteredArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TopicAlteredArgs {
+      topic: None, // required field
+    }
+  }
+}
+
+pub struct TopicAlteredBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicAlteredBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_topic(&mut self, topic: ::flatbuffers::WIPOffset<Topic<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Topic>>(TopicAltered::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicAlteredBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TopicAlteredBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TopicAltered<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, TopicAltered::VT_TOPIC,"topic");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TopicAltered<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TopicAltered");
+      ds.field("topic", &self.topic());
+      ds.finish()
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7534,6 +8143,20 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_topic_altered(&self) -> Option<TopicAltered<'a>> {
+    if self.body_type() == ReplyBody::TopicAltered {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { TopicAltered::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -7558,6 +8181,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::GroupDescribed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GroupDescribed>>("ReplyBody::GroupDescribed", pos),
           ReplyBody::OffsetsCommitted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<OffsetsCommitted>>("ReplyBody::OffsetsCommitted", pos),
           ReplyBody::GroupDeleted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GroupDeleted>>("ReplyBody::GroupDeleted", pos),
+          ReplyBody::TopicAltered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TopicAltered>>("ReplyBody::TopicAltered", pos),
           _ => Ok(()),
         }
      })?
@@ -7706,6 +8330,13 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::GroupDeleted => {
           if let Some(x) = self.body_as_group_deleted() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::TopicAltered => {
+          if let Some(x) = self.body_as_topic_altered() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -76,14 +76,14 @@ pub use request_writer::{RequestWriter, TooLarge};
 // The engine's nouns that this wire carries, for those who may speak to it but not to the engine.
 pub use crate::engine::{
     CoreAddress, CoreStages, EngineError, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
-    OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef, TopicSettings,
+    OffsetQuery, PartitionInfo, Produced, TopicChange, TopicInfo, TopicRef, TopicSettings,
 };
 
 /// The versions of the protocol that this build speaks.
 pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
 
 /// The SHA-256 of `schema/native.fbs` as `generated.rs` was made from it, in hex.
-pub const SCHEMA_SHA256: &str = "8bed90d9a31cfb65f5af29a9c1966bdd36cd54f26979d8cc46ead609b5727ba5";
+pub const SCHEMA_SHA256: &str = "d679935333addc86db60439d40165f88319bd91ec46b5e1a8314e604d55d8ceb";
 
 use crate::base::TopicId;
 use flatbuffers::{FlatBufferBuilder, Follow, InvalidFlatbuffer, Verifiable, VerifierOptions};

@@ -1,5 +1,6 @@
 //! Replies as the client reads them: a checked view of a header and its body.
 
+use super::request::more_settings;
 use super::wire::{self, ReplyBody};
 use super::{ErrorCode, GroupTold, Refusal, from_uuid, groups, verified_root};
 use crate::base::{
@@ -22,6 +23,8 @@ pub enum Reply<'a> {
     Metadata(MetadataPage),
     /// The topic was made.
     TopicCreated(TopicInfo),
+    /// The topic was changed.
+    TopicAltered(TopicInfo),
     /// The topic was deleted.
     TopicDeleted,
     /// State of some of a topic's partitions.
@@ -172,6 +175,10 @@ fn decode_cold<'a>(root: &wire::Reply<'a>) -> Result<Reply<'a>, ReplyError> {
             let created = root.body_as_topic_created().ok_or_else(missing)?;
             Reply::TopicCreated(topic(&created.topic())?)
         }
+        ReplyBody::TopicAltered => {
+            let altered = root.body_as_topic_altered().ok_or_else(missing)?;
+            Reply::TopicAltered(topic(&altered.topic())?)
+        }
         ReplyBody::TopicDeleted => Reply::TopicDeleted,
         ReplyBody::TopicDescribed => {
             described(&root.body_as_topic_described().ok_or_else(missing)?)?
@@ -255,6 +262,7 @@ fn topic(topic: &wire::Topic<'_>) -> Result<TopicInfo, ReplyError> {
                 .ok_or_else(|| malformed("unknown ack level"))?,
             segment_bytes: settings.segment_bytes(),
             segment_ms: settings.segment_ms(),
+            ..more_settings(&settings).ok_or_else(|| malformed("unknown type of timestamps"))?
         },
         owners: owners.iter().map(CoreId).collect(),
     })
@@ -314,6 +322,7 @@ impl<'a> ProducedReply<'a> {
                 None => Ok(Produced {
                     base_offset: Offset(entry.base_offset()),
                     log_start: Offset(entry.log_start()),
+                    append_time: None,
                 }),
             }
         })

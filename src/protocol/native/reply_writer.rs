@@ -150,6 +150,24 @@ impl ReplyWriter {
         self.finish(correlation, ReplyBody::TopicCreated, body, 0, out);
     }
 
+    /// Answers the change of a topic.
+    pub fn topic_altered(
+        &mut self,
+        correlation: u32,
+        result: &Result<TopicInfo, EngineError>,
+        out: &mut Vec<u8>,
+    ) {
+        let info = match result {
+            Ok(info) => info,
+            Err(error) => return self.engine_refused(correlation, error, out),
+        };
+        self.begin();
+        let topic = Some(topic(&mut self.scratch, info));
+        let args = wire::TopicAlteredArgs { topic };
+        let body = wire::TopicAltered::create(&mut self.scratch, &args).as_union_value();
+        self.finish(correlation, ReplyBody::TopicAltered, body, 0, out);
+    }
+
     /// Answers the deletion of a topic.
     pub fn topic_deleted(
         &mut self,

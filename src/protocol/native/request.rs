@@ -6,9 +6,12 @@ use crate::base::limits::{
     FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX,
     TOPIC_NAME_BYTES_MAX,
 };
-use crate::base::{AckLevel, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
+use crate::base::{
+    AckLevel, Offset, PartitionKey, PartitionNo, TimestampMs, TimestampType, TopicId,
+};
 use crate::engine::{
-    DeleteTopic, FetchPartition, FetchRequest, NewTopic, OffsetQuery, TopicRef, TopicSettings,
+    AlterTopic, DeleteTopic, FetchPartition, FetchRequest, NewTopic, OffsetQuery, TopicChange,
+    TopicRef, TopicSettings,
 };
 use flatbuffers::Vector;
 use std::time::Duration;
@@ -23,6 +26,8 @@ pub enum Request<'a> {
     Metadata(MetadataQuery),
     /// Makes a topic.
     CreateTopic(NewTopic),
+    /// Changes a topic.
+    AlterTopic(AlterTopic),
     /// Deletes a topic.
     DeleteTopic(DeleteTopic),
     /// State of a topic's partitions, from one on.
@@ -175,6 +180,7 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
         RequestBody::CreateTopic => {
             create_topic(&root.body_as_create_topic().ok_or_else(missing)?)?
         }
+        RequestBody::AlterTopic => alter_topic(&root.body_as_alter_topic().ok_or_else(missing)?)?,
         RequestBody::DeleteTopic => Request::DeleteTopic(DeleteTopic {
             topic: topic_ref(&root.body_as_delete_topic().ok_or_else(missing)?.topic())?,
         }),
@@ -231,7 +237,50 @@ fn topic_settings(settings: &wire::TopicSettings<'_>) -> Result<TopicSettings, R
         ack: ack_level(settings.ack())?,
         segment_bytes: settings.segment_bytes(),
         segment_ms: settings.segment_ms(),
+        ..more_settings(settings).ok_or_else(|| malformed("unknown type of timestamps"))?
     })
+}
+
+/// The settings that not every peer knows of.
+pub(super) fn more_settings(settings: &wire::TopicSettings<'_>) -> Option<TopicSettings> {
+    let unasked = TopicSettings::default();
+    Some(TopicSettings {
+        batch_bytes_max: settings
+            .batch_bytes_max()
+            .unwrap_or(unasked.batch_bytes_max),
+        timestamp_type: match settings.timestamp_type() {
+            Some(code) => TimestampType::from_code(code.0)?,
+            None => unasked.timestamp_type,
+        },
+        timestamp_before_ms_max: settings
+            .timestamp_before_ms_max()
+            .unwrap_or(unasked.timestamp_before_ms_max),
+        timestamp_after_ms_max: settings
+            .timestamp_after_ms_max()
+            .unwrap_or(unasked.timestamp_after_ms_max),
+        ..unasked
+    })
+}
+
+fn alter_topic(alter: &wire::AlterTopic<'_>) -> Result<Request<'static>, RequestError> {
+    let change = alter.change();
+    let timestamp_type = change.timestamp_type().map(|code| {
+        TimestampType::from_code(code.0).ok_or_else(|| malformed("unknown type of timestamps"))
+    });
+    Ok(Request::AlterTopic(AlterTopic {
+        topic: topic_ref(&alter.topic())?,
+        change: TopicChange {
+            partitions: change.partitions(),
+            ack: change.ack().map(ack_level).transpose()?,
+            segment_bytes: change.segment_bytes(),
+            segment_ms: change.segment_ms(),
+            batch_bytes_max: change.batch_bytes_max(),
+            timestamp_type: timestamp_type.transpose()?,
+            timestamp_before_ms_max: change.timestamp_before_ms_max(),
+            timestamp_after_ms_max: change.timestamp_after_ms_max(),
+        },
+        is_trial: false,
+    }))
 }
 
 fn topic_ref(topic: &wire::TopicRef<'_>) -> Result<TopicRef, RequestError> {

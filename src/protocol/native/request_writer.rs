@@ -3,8 +3,8 @@
 use super::wire::{self, RequestBody};
 use super::{MetadataQuery, OffsetEntry, Scratch, VERSIONS, frame};
 use crate::base::limits::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX};
-use crate::base::{AckLevel, PartitionKey};
-use crate::engine::{FetchRequest, NewTopic, OffsetQuery, TopicRef, TopicSettings};
+use crate::base::{AckLevel, PartitionKey, TimestampType};
+use crate::engine::{FetchRequest, NewTopic, OffsetQuery, TopicChange, TopicRef, TopicSettings};
 use flatbuffers::{UnionWIPOffset, WIPOffset};
 use thiserror::Error;
 
@@ -101,6 +101,34 @@ impl RequestWriter {
         };
         let body = wire::CreateTopic::create(b, &args).as_union_value();
         self.finish(correlation, RequestBody::CreateTopic, body, 0, out)
+    }
+
+    /// Changes a topic.
+    pub fn alter_topic(
+        &mut self,
+        correlation: u32,
+        topic: &TopicRef,
+        change: &TopicChange,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let b = &mut self.scratch;
+        b.reset();
+        let code = |kind: TimestampType| wire::TimestampType(kind.code());
+        let args = wire::TopicChangeArgs {
+            partitions: change.partitions,
+            ack: change.ack.map(|level| wire::AckLevel(level.code())),
+            segment_bytes: change.segment_bytes,
+            segment_ms: change.segment_ms,
+            batch_bytes_max: change.batch_bytes_max,
+            timestamp_type: change.timestamp_type.map(code),
+            timestamp_before_ms_max: change.timestamp_before_ms_max,
+            timestamp_after_ms_max: change.timestamp_after_ms_max,
+        };
+        let change = Some(wire::TopicChange::create(b, &args));
+        let topic = Some(topic_ref(b, topic));
+        let args = wire::AlterTopicArgs { topic, change };
+        let body = wire::AlterTopic::create(b, &args).as_union_value();
+        self.finish(correlation, RequestBody::AlterTopic, body, 0, out)
     }
 
     /// Deletes a topic.
@@ -275,14 +303,31 @@ fn topic_ref(b: &mut Scratch, topic: &TopicRef) -> WIPOffset<wire::TopicRef<'sta
     }
 }
 
+/// A value that is not what it is unasked.
+fn unless<T: PartialEq>(value: T, unasked: T) -> Option<T> {
+    (value != unasked).then_some(value)
+}
+
 pub(super) fn settings(
     b: &mut Scratch,
     settings: &TopicSettings,
 ) -> WIPOffset<wire::TopicSettings<'static>> {
+    let unasked = TopicSettings::default();
     let args = wire::TopicSettingsArgs {
         ack: wire::AckLevel(settings.ack.code()),
         segment_bytes: settings.segment_bytes,
         segment_ms: settings.segment_ms,
+        batch_bytes_max: unless(settings.batch_bytes_max, unasked.batch_bytes_max),
+        timestamp_type: unless(settings.timestamp_type, unasked.timestamp_type)
+            .map(|kind| wire::TimestampType(kind.code())),
+        timestamp_before_ms_max: unless(
+            settings.timestamp_before_ms_max,
+            unasked.timestamp_before_ms_max,
+        ),
+        timestamp_after_ms_max: unless(
+            settings.timestamp_after_ms_max,
+            unasked.timestamp_after_ms_max,
+        ),
     };
     wire::TopicSettings::create(b, &args)
 }

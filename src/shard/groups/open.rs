@@ -8,7 +8,7 @@
 //! | one that cannot be read | keep it; groups of this slot are refused until it is repaired, which keeps what it can |
 
 use crate::base::planted::{Bug, planted};
-use crate::base::{AckLevel, PartitionKey, PartitionNo};
+use crate::base::{PartitionKey, PartitionNo};
 use crate::catalog::CATALOG_KEY;
 use crate::group::{Coordinator, Moment, OffsetRecord, offsets_key};
 use crate::io::Io;
@@ -126,7 +126,7 @@ async fn read<I: Io>(core: &Core<I>, key: PartitionKey) -> Result<Read<I>, Strin
     })
     .await?;
     Ok(Read {
-        hosted: Hosted::new(log, AckLevel::Synced),
+        hosted: Hosted::new_own(log),
         records,
         is_whole,
     })

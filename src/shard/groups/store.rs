@@ -164,7 +164,7 @@ async fn make<I: Io>(
 ) -> Result<Rc<Hosted<I>>, LogError> {
     let key = offsets_key(generation, slot);
     let log = core.log.open(key, segment_settings()).await?;
-    Ok(Hosted::new(log, AckLevel::Synced))
+    Ok(Hosted::new_own(log))
 }
 
 /// Appends records; they are synced when this returns. An error may leave some of them behind.

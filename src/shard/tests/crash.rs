@@ -1,9 +1,9 @@
-//! Goal: whatever dies while topics are made and deleted, the next start finds each topic whole or not at all, and
+//! Goal: whatever dies while topics are made, changed and deleted, the next start finds each topic whole or not at all, and
 //! what was promised. Method: the same program with the crash one effect later each time, by kill and by power cut,
 //! until it ends by itself.
 
 use super::*;
-use crate::engine::{DeleteTopic, TopicRef};
+use crate::engine::{AlterTopic, DeleteTopic, TopicChange, TopicRef};
 
 /// What the program was told before it died.
 #[derive(Clone, Default)]
@@ -11,8 +11,21 @@ struct Told {
     made: Vec<String>,
     deleted: Vec<String>,
     begun: Vec<String>,
+    altered: Vec<String>,
     produced: u64,
 }
+
+/// The one change of the program.
+const WIDER: TopicChange = TopicChange {
+    partitions: Some(3),
+    ack: None,
+    segment_bytes: None,
+    segment_ms: Some(5_000),
+    batch_bytes_max: None,
+    timestamp_type: None,
+    timestamp_before_ms_max: None,
+    timestamp_after_ms_max: None,
+};
 
 type Ledger = Rc<RefCell<Told>>;
 
@@ -32,6 +45,16 @@ async fn program(broker: Broker, ledger: Ledger) {
             let produced = broker.produce(1, key(&topic, 0), AckLevel::Synced, &values);
             produced.await.expect("taken");
             ledger.borrow_mut().produced = 50;
+        }
+        if round == 2 {
+            let change = AlterTopic {
+                topic: TopicRef::Name(name.clone()),
+                change: WIDER,
+                is_trial: false,
+            };
+            let altered = broker.shard(1).alter_topic(change).await;
+            assert_eq!(altered.expect("altered").partitions, 3);
+            ledger.borrow_mut().altered.push(name.clone());
         }
         if round == 1 {
             ledger.borrow_mut().begun.push(name.clone());
@@ -62,6 +85,16 @@ async fn check(broker: Broker, told: Told) {
             .shard(1)
             .topics(Some(&[TopicRef::Name(name.clone())]));
         let topic = topic[0].clone().expect("listed");
+        let is_altered = topic.partitions == 3;
+        assert!(
+            is_altered || !told.altered.contains(name),
+            "{name} was changed back"
+        );
+        let segment_ms = if is_altered { 5_000 } else { 60_000 };
+        assert_eq!(
+            topic.settings.segment_ms, segment_ms,
+            "all of a change or none"
+        );
         if name == "t0" {
             let stored = broker.read_all(1, key(&topic, 0)).await.len() as u64;
             assert!(stored == 50 || (stored == 0 && told.produced == 0));

@@ -1,6 +1,7 @@
 //! Shards over the real log on the simulated machine. The helpers let one task speak to every core's engine: in the
 //! simulation all cores are one thread, and only the mailboxes between them are what a real one has.
 
+mod alter;
 mod crash;
 mod fetches;
 mod found;
@@ -197,6 +198,7 @@ fn new_topic(name: &str, partitions: u32, ack: AckLevel) -> NewTopic {
             ack,
             segment_bytes: 64 << 10,
             segment_ms: 60_000,
+            ..TopicSettings::default()
         },
     }
 }

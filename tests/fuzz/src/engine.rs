@@ -6,7 +6,7 @@ use millrace::base::{
     AckLevel, Body, CoreId, Offset, PartitionKey, RecordBatch, TimestampMs, TopicId,
 };
 use millrace::engine::{
-    CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition, FetchRequest,
+    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition, FetchRequest,
     FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
     Produced, TopicInfo, TopicRef,
 };
@@ -79,6 +79,7 @@ impl Forgetful {
         Ok(Produced {
             base_offset,
             log_start: Offset(0),
+            append_time: None,
         })
     }
 
@@ -246,6 +247,15 @@ impl Engine for Forgetful {
             owners: vec![CoreId(0); topic.partitions as usize],
         });
         Ok(topics.last().expect("pushed").clone())
+    }
+
+    async fn alter_topic(&self, asked: AlterTopic) -> Result<TopicInfo, EngineError> {
+        let mut altered = self.topic(&asked.topic)?;
+        altered.settings = asked.change.applied_to(altered.settings);
+        let mut topics = self.inner.topics.borrow_mut();
+        let found = topics.iter_mut().find(|topic| topic.id == altered.id);
+        *found.expect("it was found above") = altered.clone();
+        Ok(altered)
     }
 
     async fn delete_topic(&self, topic: DeleteTopic) -> Result<(), EngineError> {

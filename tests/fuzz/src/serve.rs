@@ -55,6 +55,7 @@ pub async fn serve_kafka<E: Engine<Source = SimSource>>(io: SimIo, engine: E, ac
             ack: AckLevel::Written,
             segment_bytes: 1 << 20,
             segment_ms: 1_000,
+            ..TopicSettings::default()
         },
     };
     let heard = hear(io, engine, acts, Some(kafka)).await;

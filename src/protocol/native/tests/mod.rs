@@ -15,7 +15,7 @@ use crate::base::limits::{
 use crate::base::prng::Prng;
 use crate::base::{
     AckLevel, Body, CoreId, Counter, NodeId, Offset, PartitionKey, PartitionNo, Stage, TimestampMs,
-    TopicId,
+    TimestampType, TopicId,
 };
 use crate::engine::{EngineError, FetchRequest, FetchedPartition, Produced};
 use std::time::Duration;
@@ -27,11 +27,23 @@ fn key(partition: u32) -> PartitionKey {
     PartitionKey::new(TOPIC, PartitionNo(partition))
 }
 
+fn change() -> TopicChange {
+    TopicChange {
+        partitions: Some(13),
+        ack: Some(AckLevel::Written),
+        batch_bytes_max: Some(1 << 20),
+        timestamp_type: Some(TimestampType::Create),
+        timestamp_after_ms_max: Some(0),
+        ..TopicChange::default()
+    }
+}
+
 fn settings() -> TopicSettings {
     TopicSettings {
         ack: AckLevel::Synced,
         segment_bytes: 1 << 30,
         segment_ms: 86_400_000,
+        ..TopicSettings::default()
     }
 }
 
@@ -160,6 +172,10 @@ fn topic_requests() -> Vec<(&'static str, Vec<u8>)> {
             frame(|o| w.create_topic(4, &new, o).expect(fits)),
         ),
         (
+            "alter_topic",
+            frame(|o| w.alter_topic(11, &name, &change(), o).expect(fits)),
+        ),
+        (
             "delete_topic",
             frame(|o| w.delete_topic(5, &name, o).expect(fits)),
         ),
@@ -197,6 +213,7 @@ fn outcomes() -> [Result<Produced, EngineError>; 3] {
     let at = |offset| Produced {
         base_offset: Offset(offset),
         log_start: Offset(1),
+        append_time: None,
     };
     [Ok(at(10)), Err(EngineError::DiskFull), Ok(at(u64::MAX))]
 }
@@ -246,6 +263,10 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
             "topic_created",
             frame(|o| w.topic_created(4, &Ok(info("logs", 2)), o)),
         ),
+        (
+            "topic_altered",
+            frame(|o| w.topic_altered(12, &Ok(altered()), o)),
+        ),
         ("topic_deleted", frame(|o| w.topic_deleted(5, &Ok(()), o))),
         (
             "topic_not_deleted",
@@ -269,6 +290,21 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("stages", frame(|o| w.stages(11, &stages(), o))),
     ]
+}
+
+/// A topic of which no setting is as it is unasked.
+fn altered() -> TopicInfo {
+    let settings = TopicSettings {
+        batch_bytes_max: 1 << 19,
+        timestamp_type: TimestampType::Append,
+        timestamp_before_ms_max: 1,
+        timestamp_after_ms_max: 2,
+        ..settings()
+    };
+    TopicInfo {
+        settings,
+        ..info("logs", 3)
+    }
 }
 
 fn take(bytes: &[u8]) -> Frame<'_> {
@@ -331,6 +367,11 @@ fn the_broker_reads_what_the_client_wrote() {
     };
     assert_eq!((new.name.as_str(), new.partitions), ("logs", 12));
     assert_eq!(new.settings, settings());
+    let Request::AlterTopic(alter) = named("alter_topic") else {
+        panic!()
+    };
+    assert_eq!((&alter.topic, alter.change), (&logs, change()));
+    assert!(!alter.is_trial);
     assert!(matches!(named("delete_topic"), Request::DeleteTopic(d) if d.topic == logs));
     assert!(matches!(
         named("describe_topic"),

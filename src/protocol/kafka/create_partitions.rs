@@ -1,0 +1,81 @@
+//! CreatePartitions: more partitions for topics that live.
+
+use crate::engine::TopicInfo;
+use crate::protocol::kafka::error;
+use crate::protocol::kafka::topic_settings::Refusal;
+use crate::protocol::kafka::wire::message;
+
+message! {
+    /// Topics to be widened.
+    pub struct CreatePartitionsRequest {
+        topics: Vec<CreatePartitionsTopic> [0],
+        timeout_ms: i32 [0],
+        validate_only: bool [0],
+    }
+}
+
+message! {
+    /// One of them, and how many partitions it is to have in all.
+    pub struct CreatePartitionsTopic {
+        name: String [0],
+        count: i32 [0],
+        assignments: Option<Vec<CreatePartitionsAssignment>> [0],
+    }
+}
+
+message! {
+    /// Where a client wants a partition.
+    pub struct CreatePartitionsAssignment {
+        broker_ids: Vec<i32> [0],
+    }
+}
+
+message! {
+    /// The answer.
+    pub struct CreatePartitionsResponse {
+        throttle_time_ms: i32 [0],
+        results: Vec<CreatePartitionsResult> [0],
+    }
+}
+
+message! {
+    /// For one topic.
+    pub struct CreatePartitionsResult {
+        name: String [0],
+        error_code: i16 [0],
+        error_message: Option<String> [0],
+    }
+}
+
+impl CreatePartitionsTopic {
+    /// How many partitions the topic, which is as `info` says, is to have.
+    pub fn wanted(&self, info: &TopicInfo) -> Result<u32, Refusal> {
+        if self.assignments.is_some() {
+            let line = "partitions lie where their number says: leave the assignment out";
+            return Err((error::INVALID_REPLICA_ASSIGNMENT, line.to_owned()));
+        }
+        let wanted = u32::try_from(self.count).ok();
+        wanted
+            .filter(|count| *count > info.partitions)
+            .ok_or_else(|| {
+                let line = format!(
+                    "topic {} has {} partitions: it can get more, not {}",
+                    self.name, info.partitions, self.count
+                );
+                (error::INVALID_PARTITIONS, line)
+            })
+    }
+}
+
+/// The answer for one topic.
+pub fn created(name: String, outcome: Result<(), Refusal>) -> CreatePartitionsResult {
+    let (error_code, error_message) = match outcome {
+        Ok(()) => (error::NONE, None),
+        Err((code, line)) => (code, Some(line)),
+    };
+    CreatePartitionsResult {
+        name,
+        error_code,
+        error_message,
+    }
+}

@@ -1,0 +1,252 @@
+//! Goal: administrators change topics under way, and their producers are held to it. Method: as for the others.
+
+use super::*;
+use millrace::protocol::kafka::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResponse, AlterableConfig,
+    IncrementalAlterConfigsRequest, IncrementalConfig, IncrementalResource,
+};
+use millrace::protocol::kafka::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use millrace::protocol::kafka::topic_settings::SETTINGS;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Sets one setting of a topic; the code and the line that this is answered with.
+fn set(peer: &mut Peer, version: i16, name: &str, value: &str, is_trial: bool) -> (i16, String) {
+    let asked = IncrementalAlterConfigsRequest {
+        resources: vec![IncrementalResource {
+            resource_type: describe_configs::TOPIC,
+            resource_name: "t".to_owned(),
+            configs: vec![IncrementalConfig {
+                name: name.to_owned(),
+                config_operation: 0,
+                value: Some(value.to_owned()),
+            }],
+        }],
+        validate_only: is_trial,
+    };
+    let key = key::INCREMENTAL_ALTER_CONFIGS;
+    let mut told: AlterConfigsResponse = peer.ask(key, version, &asked);
+    assert_eq!(told.responses.len(), 1);
+    let told = told.responses.remove(0);
+    (told.error_code, told.error_message.unwrap_or_default())
+}
+
+/// Name, value, and whether it is as it would be unasked, of all settings of the topic.
+fn settings(peer: &mut Peer) -> Vec<(String, String, bool)> {
+    let asked = DescribeConfigsRequest {
+        resources: vec![ConfigResource {
+            resource_type: describe_configs::TOPIC,
+            resource_name: "t".to_owned(),
+            configuration_keys: None,
+        }],
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let mut told: DescribeConfigsResponse = peer.ask(key::DESCRIBE_CONFIGS, 4, &asked);
+    let configs = told.results.remove(0).configs.into_iter();
+    let one = configs.map(|config| {
+        let is_unasked = config.config_source == 5;
+        assert_eq!(
+            config.synonyms.len(),
+            2 - usize::from(is_unasked),
+            "{config:?}"
+        );
+        assert!(config.documentation.is_some_and(|text| !text.is_empty()));
+        (config.name, config.value.unwrap(), is_unasked)
+    });
+    one.collect()
+}
+
+fn value(peer: &mut Peer, name: &str) -> (String, bool) {
+    let all = settings(peer);
+    let found = all.into_iter().find(|setting| setting.0 == name);
+    found
+        .map(|(_, value, is_unasked)| (value, is_unasked))
+        .unwrap()
+}
+
+#[test]
+fn settings_are_changed_shown_by_every_core_and_survive_a_kill() {
+    let folder = Directory::new("kafka-settings");
+    let start = || {
+        let flags = ["--kafka", "127.0.0.1:0"];
+        let broker = Broker::spawn_with(&folder.path().join("data"), &cpus(2), &flags);
+        let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+        let peers: Vec<Peer> = broker
+            .kafka()
+            .iter()
+            .map(|one| Peer::connect(one))
+            .collect();
+        (broker, peers)
+    };
+    let (broker, mut peers) = start();
+    make(&mut peers[0], "t");
+    let unasked = settings(&mut peers[1]);
+    assert_eq!(unasked.len(), SETTINGS.len());
+    assert!(
+        unasked.iter().all(|(.., is_unasked)| *is_unasked),
+        "{unasked:?}"
+    );
+    let (mut last, name) = (String::new(), "segment.ms");
+    for version in [0, 1] {
+        let asked = format!("5{version}000");
+        assert_eq!(
+            set(&mut peers[1], version, name, "77000", true).0,
+            0,
+            "a trial"
+        );
+        assert_eq!(set(&mut peers[1], version, name, &asked, false).0, 0);
+        for peer in &mut peers {
+            assert_eq!(value(peer, name), (asked.clone(), false));
+        }
+        for (name, value, wanted) in [
+            ("segment.ms", "1", error::INVALID_CONFIG),
+            ("segment.ms", "soon", error::INVALID_CONFIG),
+            ("retention.ms", "1000", error::INVALID_CONFIG),
+            ("no.such.thing", "1", error::INVALID_CONFIG),
+        ] {
+            let (code, line) = set(&mut peers[0], version, name, value, false);
+            let words = name.replace('.', "_");
+            assert_eq!(code, wanted, "{line}");
+            assert!(line.contains(name) || line.contains(&words), "{line}");
+        }
+        last = asked;
+    }
+    broker.kill();
+    let (_broker, mut peers) = start();
+    assert_eq!(value(&mut peers[1], name), (last, false));
+    for version in 0..=2 {
+        let resource = |resource_name: &str, name: &str, value: &str| AlterConfigsResource {
+            resource_type: describe_configs::TOPIC,
+            resource_name: resource_name.to_owned(),
+            configs: vec![AlterableConfig {
+                name: name.to_owned(),
+                value: Some(value.to_owned()),
+            }],
+        };
+        let bytes = format!("{}", 1_000 + version);
+        let asked = AlterConfigsRequest {
+            resources: vec![
+                resource("t", "max.message.bytes", &bytes),
+                resource("none", "max.message.bytes", &bytes),
+                resource("t", "odd", "1"),
+            ],
+            validate_only: false,
+        };
+        let told: AlterConfigsResponse = peers[0].ask(key::ALTER_CONFIGS, version, &asked);
+        let codes: Vec<i16> = told.responses.iter().map(|one| one.error_code).collect();
+        let unknown = error::UNKNOWN_TOPIC_OR_PARTITION;
+        assert_eq!(codes, [0, unknown, error::INVALID_CONFIG], "{told:?}");
+        assert_eq!(value(&mut peers[1], "max.message.bytes"), (bytes, false));
+        assert!(
+            value(&mut peers[1], name).1,
+            "what was not named is as it was at first"
+        );
+    }
+}
+
+#[test]
+fn a_topic_gets_more_partitions_and_never_fewer() {
+    let (_folder, broker) = serve("kafka-partitions", 2);
+    let mut peers: Vec<Peer> = broker
+        .kafka()
+        .iter()
+        .map(|one| Peer::connect(one))
+        .collect();
+    make(&mut peers[0], "t");
+    for version in 0..=3 {
+        let wide = i32::from(version) + 2;
+        let topic = |name: &str, count| CreatePartitionsTopic {
+            name: name.to_owned(),
+            count,
+            assignments: None,
+        };
+        let ask = |peer: &mut Peer, validate_only| {
+            let asked = CreatePartitionsRequest {
+                topics: vec![
+                    topic("t", wide),
+                    topic("none", 2),
+                    topic("t", 1),
+                    topic("t", -1),
+                ],
+                validate_only,
+                ..CreatePartitionsRequest::default()
+            };
+            let told: CreatePartitionsResponse = peer.ask(key::CREATE_PARTITIONS, version, &asked);
+            let codes: Vec<i16> = told.results.iter().map(|one| one.error_code).collect();
+            let (unknown, fewer) = (error::UNKNOWN_TOPIC_OR_PARTITION, error::INVALID_PARTITIONS);
+            assert_eq!(codes, [0, unknown, fewer, fewer], "{told:?}");
+        };
+        for (is_trial, wanted) in [(true, wide - 1), (false, wide)] {
+            ask(&mut peers[1], is_trial);
+            for peer in &mut peers {
+                let asked = MetadataRequest::default();
+                let told: MetadataResponse = peer.ask(key::METADATA, 9, &asked);
+                assert_eq!(told.topics[0].partitions.len() as i32, wanted);
+            }
+        }
+        let body = produce("t", -1, &[(wide - 1, &batch(&["new"]))]);
+        peers[0].send(key::PRODUCE, 7, 1, &body);
+        let told = produced(&peers[0].receive().unwrap().1);
+        assert_eq!(told, [(wide - 1, 0, 0)]);
+    }
+}
+
+/// A batch of two records, at these times.
+fn batch_at(times: [i64; 2]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    for time in times {
+        builder.push(TimestampMs(time), None, Some(b"value"), &[]);
+    }
+    builder.finish().to_vec()
+}
+
+#[test]
+fn producers_are_held_to_what_a_topic_is_set_to() {
+    let (_folder, broker) = serve("kafka-limits", 1);
+    let mut peer = Peer::connect(&broker.kafka()[0]);
+    make(&mut peer, "t");
+    let send = |peer: &mut Peer, records: &[u8]| {
+        peer.send(key::PRODUCE, 7, 1, &produce("t", -1, &[(0, records)]));
+        let answer = peer.receive().unwrap().1;
+        // Behind the first offset, the time of the append.
+        let time = i64::from_be_bytes(answer[25..33].try_into().unwrap());
+        let (_, code, base) = produced(&answer)[0];
+        (code, base, time)
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as i64;
+    let near = batch_at([now, now - 1_000]);
+    assert_eq!(send(&mut peer, &near), (0, 0, -1));
+    // A timestamp further away takes some bytes more.
+    let bytes_max = (near.len() + 10).to_string();
+    assert_eq!(
+        set(&mut peer, 1, "max.message.bytes", &bytes_max, false).0,
+        0
+    );
+    let large = batch(&["larger than that, though not by very much"; 9]);
+    let refused = (error::MESSAGE_TOO_LARGE, -1, -1);
+    assert_eq!(send(&mut peer, &large), refused);
+    assert_eq!(send(&mut peer, &near), (0, 2, -1));
+
+    let name = "message.timestamp.before.max.ms";
+    assert_eq!(set(&mut peer, 1, name, "600000", false).0, 0);
+    let old = batch_at([now, now - 3_600_000]);
+    assert_eq!(send(&mut peer, &old), (error::INVALID_TIMESTAMP, -1, -1));
+    assert_eq!(send(&mut peer, &near), (0, 4, -1));
+
+    let name = "message.timestamp.type";
+    assert_eq!(set(&mut peer, 1, name, "LogAppendTime", false).0, 0);
+    let (code, base, time) = send(&mut peer, &old);
+    assert_eq!((code, base), (0, 6));
+    assert!((now..now + 60_000).contains(&time), "{time} {now}");
+    peer.send(key::FETCH, 11, 1, &fetch(11, "t", 6, 20_000));
+    let (_, _, records) = fetched(11, &peer.receive().unwrap().1);
+    let stored = millrace::base::RecordBatch::parse(&records).unwrap();
+    stored.check().unwrap();
+    assert_eq!(stored.append_time(), Some(TimestampMs(time)));
+    assert_eq!(records[61..], old[61..], "the records are as they came");
+}
