@@ -4,8 +4,6 @@ the same bytes.
 
 group_versions.py SERVER SCRATCH
 """
-import socket
-import struct
 import sys
 
 from kafka.protocol.admin import (
@@ -18,35 +16,9 @@ from kafka.protocol.consumer import (
 from kafka.protocol.metadata import (
     ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorRequest, FindCoordinatorResponse)
 
+from exchange import ask
+
 TOPIC = "group-versions"
-host, port = sys.argv[1].rsplit(":", 1)
-peer = socket.create_connection((host, int(port)), 20)
-
-
-def receive(count):
-    data = b""
-    while len(data) < count:
-        more = peer.recv(count - len(data))
-        assert more, "the broker has closed the connection"
-        data += more
-    return data
-
-
-def ask(request, response, version, **fields):
-    """One request and its answer, which must be the bytes that its schema makes of it."""
-    made = request(version=version, **fields)
-    made.with_header(correlation_id=7, client_id="versions")
-    data = made.encode(header=True)
-    peer.sendall(struct.pack(">i", len(data)) + data)
-    answer = receive(struct.unpack(">i", receive(4))[0])
-    decoded = response.decode(answer, version=version, header=True)
-    head = 5 if response.flexible_version_q(version) and response is not ApiVersionsResponse else 4
-    assert answer[:4] == struct.pack(">i", 7), answer[:4]
-    read = response.decode(answer[head:], version=version)
-    read._header = None
-    body = bytes(read.encode(version=version))
-    assert body == answer[head:], (response.__name__, version, answer[head:].hex(), body.hex())
-    return decoded
 
 
 def ranges():

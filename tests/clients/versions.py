@@ -3,9 +3,6 @@ kafka-python makes of Kafka's schemas. Every answer is decoded, encoded again, a
 
 versions.py SERVER SCRATCH
 """
-import socket
-import struct
-import sys
 import uuid
 
 import kafka.protocol.admin as admin
@@ -16,34 +13,7 @@ from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse, Met
 from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse
 from kafka.record import MemoryRecordsBuilder
 
-host, port = sys.argv[1].rsplit(":", 1)
-peer = socket.create_connection((host, int(port)), 20)
-
-
-def receive(count):
-    data = b""
-    while len(data) < count:
-        more = peer.recv(count - len(data))
-        assert more, "the broker has closed the connection"
-        data += more
-    return data
-
-
-def ask(request, response, version, **fields):
-    """One request and its answer, which must be the bytes that its schema makes of it."""
-    made = request(version=version, **fields)
-    made.with_header(correlation_id=7, client_id="versions")
-    data = made.encode(header=True)
-    peer.sendall(struct.pack(">i", len(data)) + data)
-    answer = receive(struct.unpack(">i", receive(4))[0])
-    head = 5 if response.flexible_version_q(version) and response is not ApiVersionsResponse else 4
-    assert answer[:4] == struct.pack(">i", 7), answer[:4]
-    read = response.decode(answer[head:], version=version)
-    read._header = None
-    body = bytes(read.encode(version=version))
-    assert body == answer[head:], (response.__name__, version, answer[head:].hex(), body.hex())
-    return read
-
+from exchange import ask
 
 RANGES = {
     api.api_key: (api.min_version, api.max_version) for api in ask(ApiVersionsRequest, ApiVersionsResponse, 0).api_keys}
