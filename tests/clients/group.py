@@ -1,7 +1,7 @@
 """Groups of three members of one client: they share the partitions, one leaves, one is killed, and the next goes on where
 they stopped. The members are processes of their own, so that one can die; they print what they are assigned and read.
 
-group.py CLIENT SERVER SCRATCH       the scenario
+group.py CLIENT SERVER SCRATCH       the scenario; a client of another language: MILLRACE_MEMBER is its program with words
 group.py CLIENT-member SERVER GROUP  a member
 """
 import os
@@ -57,6 +57,16 @@ def confluent_member(strategy):
     consumer.close()
 
 
+def say_polled(consumer, polled, told):
+    """Says what was read, and what is assigned if that is not what was told last. Returns what is."""
+    parts = sorted(part.partition for part in consumer.assignment())
+    if parts != told:
+        say("assigned", *parts)
+    for message in [message for messages in polled.values() for message in messages]:
+        say("value", message.value.decode())
+    return parts
+
+
 def kafka_python_member():
     from kafka import KafkaConsumer
 
@@ -67,12 +77,7 @@ def kafka_python_member():
     told = None
     while not end.is_set():
         polled = consumer.poll(timeout_ms=100)
-        parts = sorted(part.partition for part in consumer.assignment())
-        if parts != told:
-            told = parts
-            say("assigned", *parts)
-        for message in [message for messages in polled.values() for message in messages]:
-            say("value", message.value.decode())
+        told = say_polled(consumer, polled, told)
         if polled:
             consumer.commit()
     consumer.close()
@@ -91,12 +96,7 @@ def aiokafka_member():
         told = None
         while not end.is_set():
             polled = await consumer.getmany(timeout_ms=100)
-            parts = sorted(part.partition for part in consumer.assignment())
-            if parts != told:
-                told = parts
-                say("assigned", *parts)
-            for message in [message for messages in polled.values() for message in messages]:
-                say("value", message.value.decode())
+            told = say_polled(consumer, polled, told)
             if polled:
                 await consumer.commit()
         await consumer.stop()
@@ -109,7 +109,9 @@ class Member:
 
     def __init__(self):
         here = os.path.dirname(os.path.abspath(__file__))
-        if CLIENT == "kafkajs":
+        if "MILLRACE_MEMBER" in os.environ:
+            command = [*os.environ["MILLRACE_MEMBER"].split(), SERVERS, TOPIC]
+        elif CLIENT == "kafkajs":
             command = ["node", os.path.join(here, "group_member.cjs"), SERVERS, TOPIC]
         elif CLIENT == "kcat":
             settings = [f"session.timeout.ms={SESSION_MS}", "heartbeat.interval.ms=500", "auto.offset.reset=earliest",
