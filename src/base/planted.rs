@@ -91,7 +91,7 @@ pub enum Bug {
     IgnoreFencedInstance,
     /// A member of an earlier generation is served.
     AnyGeneration,
-    /// A member that says nothing any more stays one.
+    /// A member that says nothing any more stays one for far too long.
     KeepSilentMember,
     /// A Kafka producer that waits for all replicas is answered when its records are written, not synced.
     AcksAllWritten,

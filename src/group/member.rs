@@ -2,6 +2,7 @@
 
 use crate::base::group::{Identity, JoinGroup, JoinedMember};
 use crate::base::limits::GROUP_MEMBER_OVERHEAD_BYTES;
+use crate::base::planted::{Bug, planted};
 use crate::group::Ticket;
 use bytes::Bytes;
 
@@ -63,7 +64,12 @@ impl Member {
 
     /// It was heard of.
     pub(super) fn is_alive(&mut self, now_ms: u64) {
-        self.session_until_ms = now_ms + self.session_ms;
+        let patience = if planted(Bug::KeepSilentMember) {
+            100
+        } else {
+            1
+        };
+        self.session_until_ms = now_ms + patience * self.session_ms;
     }
 
     pub(super) fn knows(&self, protocol: &str) -> bool {

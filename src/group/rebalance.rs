@@ -1,7 +1,6 @@
 //! A rebalance from its beginning to the next generation, and what time does to it.
 
 use crate::base::group::{Generation, GroupError, GroupReply};
-use crate::base::planted::{Bug, planted};
 use crate::group::member::{Member, Waiting};
 use crate::group::state::{FirstRebalance, Group, Phase, Step};
 use bytes::Bytes;
@@ -164,9 +163,7 @@ impl Group {
         let now_ms = step.now_ms();
         self.announced.retain(|_, until_ms| *until_ms > now_ms);
         let is_silent = |member: &Member| {
-            member.waiting == Waiting::Nothing
-                && member.session_until_ms <= now_ms
-                && !planted(Bug::KeepSilentMember)
+            member.waiting == Waiting::Nothing && member.session_until_ms <= now_ms
         };
         for id in ids_where(&self.members, is_silent) {
             // Removing one may have answered another, whose session is then a new one.

@@ -1,7 +1,7 @@
 //! One pass over a history.
 
 use super::{Anomaly, Death, Event, History, Place, Promise, Rules, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is known about one offset.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ struct Slot {
     at: u64,
     /// The core that made it.
     stream: u16,
+    /// That core failed before it had to have flushed this.
+    unflushed: bool,
     /// The last full read that came by.
     whole: u32,
 }
@@ -25,6 +27,7 @@ const UNKNOWN: Slot = Slot {
     read: false,
     since: 0,
     at: u64::MAX,
+    unflushed: false,
     stream: 0,
     whole: 0,
 };
@@ -98,6 +101,8 @@ struct Checker<'a> {
     last_acked: HashMap<(u32, Place), (u32, usize, u64)>,
     evidence: HashMap<u16, Evidence>,
     lied: bool,
+    /// The cores that have failed in this life; none of them by its number: all.
+    failed: HashSet<Option<u16>>,
     wholes: u32,
     whole_of: HashMap<(u32, Place), u32>,
     found: Vec<Anomaly>,
@@ -116,6 +121,7 @@ pub(crate) fn check(history: &History, rules: Rules) -> Vec<Anomaly> {
         last_acked: HashMap::new(),
         evidence: HashMap::new(),
         lied: false,
+        failed: HashSet::new(),
         wholes: 0,
         whole_of: HashMap::new(),
         found: Vec::new(),
@@ -169,6 +175,7 @@ impl Checker<'_> {
             Event::Deleting { place } => self.logs[place as usize].deleting = true,
             Event::Whole { reader, place, end } => self.whole(reader, place, end),
             Event::Lied => self.lied = true,
+            Event::Failed { stream, at } => self.failed(stream, at),
         }
     }
 
@@ -256,9 +263,11 @@ impl Checker<'_> {
         if promise >= Promise::Synced {
             evidence.synced = evidence.synced.max(fate.sent);
         }
+        let unflushed = self.failed.contains(&None) || self.failed.contains(&Some(stream));
         let slot = self.slot(place, offset);
         slot.at = slot.at.min(at);
         slot.stream = stream;
+        slot.unflushed |= unflushed;
         if promise > slot.promise {
             (slot.promise, slot.since) = (promise, index);
         }
@@ -334,6 +343,16 @@ impl Checker<'_> {
         log.floor = log.floor.max(high_watermark);
     }
 
+    /// From now on nothing of this core is flushed.
+    fn failed(&mut self, stream: Option<u16>, at: u64) {
+        self.failed.insert(stream);
+        let slots = self.logs.iter_mut().flat_map(|log| &mut log.slots);
+        for slot in slots.filter(|slot| stream.is_none_or(|stream| slot.stream == stream)) {
+            let is_young = at.saturating_sub(slot.at) < self.rules.flushed_after;
+            slot.unflushed |= slot.promise == Promise::Written && is_young;
+        }
+    }
+
     fn died(&mut self, how: Death, at: u64) {
         for log in &mut self.logs {
             let (before, since) = log.died.unwrap_or((how, at));
@@ -343,6 +362,7 @@ impl Checker<'_> {
         }
         // What it lied about is found out at the next start, or is in no journal any more.
         self.lied = false;
+        self.failed.clear();
         self.life += 1;
     }
 
@@ -364,7 +384,7 @@ impl Checker<'_> {
             }
             let flushed = died_at.saturating_sub(slot.at) >= self.rules.flushed_after;
             let promise = match slot.promise {
-                Promise::Written if flushed => Promise::Synced,
+                Promise::Written if flushed && !slot.unflushed => Promise::Synced,
                 promise => promise,
             };
             if deleting || promise < death.spares() || (lied && self.may_be_cut(&slot, death)) {

@@ -14,7 +14,8 @@
 //! What is promised, and to what death:
 //! - An ack at `written` survives the process, one at `synced` the power; a record that was read survives what its
 //!   place's level does; everything that a restart found survives power from then on, for the broker serves it as synced.
-//! - What was written survives power too once it is older than [`Rules::flushed_after`] (the background flush).
+//! - What was written survives power too once it is older than [`Rules::flushed_after`] (the background flush), if its core
+//!   had not failed by then: nothing can be promised for what a failed disk was not asked to sync.
 //! - An outcome that nobody heard of may be either, once; a refused record must never be seen.
 //!
 //! Of a disk that lies ([`Event::Lied`]) the last group of acks of a core may be cut in silence: no later journal entry
@@ -113,6 +114,9 @@ pub(crate) enum Event {
     Whole { reader: u32, place: Place, end: u64 },
     /// The disk has lied once in this life: lost a write that it acknowledged, or put it elsewhere.
     Lied,
+    /// A write or a sync of `stream` has failed (none: of any core, for all that is known), which ends its log for this
+    /// life: what it had written is flushed no more. `at` is now.
+    Failed { stream: Option<u16>, at: u64 },
 }
 
 /// What the checker assumes.

@@ -182,6 +182,25 @@ fn what_is_written_and_old_is_synced() {
 }
 
 #[test]
+fn a_core_that_has_failed_flushes_no_more() {
+    let rules = Rules {
+        flushed_after: 5_000_000_000,
+    };
+    let lost_after = |stream, at| {
+        let mut history = history(Promise::Written);
+        history.put(0, Promise::Written);
+        history.note(Event::Failed { stream, at });
+        history.dies(Death::Power, 0);
+        check(&history, rules).len()
+    };
+    let (young, old) = (4_999_999_999, 5_000_000_000);
+    assert_eq!(lost_after(Some(0), young), 0);
+    assert_eq!(lost_after(None, young), 0);
+    assert_eq!(lost_after(Some(1), young), 1);
+    assert_eq!(lost_after(Some(0), old), 1);
+}
+
+#[test]
 fn a_lying_disk_may_take_the_last_group_and_no_more() {
     for (put_later, death, kinds) in [
         (Option::None, Death::Kill, &[""; 0][..]),

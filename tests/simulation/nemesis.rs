@@ -1,10 +1,12 @@
 //! Whoever disturbs the machine while clients are served: the network, the clock, the disk; and its death.
 
+use crate::history::Event;
 use crate::plan::{DiskEvent, Life};
 use crate::world::{World, address};
 use millrace::base::prng::Prng;
 use millrace::io::Io;
-use millrace::io::sim::SimIo;
+use millrace::io::sim::{EffectKind, Fault, Fired, SimIo};
+use millrace::log::FLUSH_INTERVAL;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +34,30 @@ pub(crate) async fn disk(io: SimIo, world: Rc<World>, events: Vec<(Duration, Dis
             heal_space(&world);
         }
     }
+}
+
+/// Notes which core's storage has failed, soon after it has.
+pub(crate) async fn watch(io: SimIo, world: Rc<World>) {
+    let mut looked_at = world.fired_before.get();
+    while !world.over.get() {
+        io.sleep(FLUSH_INTERVAL / 2).await;
+        let fired = world.sim.disk().fired();
+        for fired in &fired[looked_at..] {
+            let is_final = matches!(fired.kind, EffectKind::Write | EffectKind::Sync);
+            if is_final && !matches!(fired.fault, Fault::SlowBy(_)) {
+                let (stream, at) = (journal_of(fired), io.now().0);
+                world.note(Event::Failed { stream, at });
+            }
+        }
+        looked_at = fired.len();
+    }
+}
+
+/// The core whose journal it happened to; none if it was another file.
+fn journal_of(fired: &Fired) -> Option<u16> {
+    let mut names = fired.path.as_deref()?.iter();
+    names.find(|name| *name == "journal")?;
+    names.next()?.to_str()?.parse().ok()
 }
 
 /// Gives the disk its size back.

@@ -214,6 +214,7 @@ async fn script(io: SimIo, world: Rc<World>, life: Life, mut dice: Prng) {
         let (io, world, dice) = (io.clone(), Rc::clone(&world), fork(&mut dice));
         io.clone().spawn(nemesis::net(io, world, dice, pause));
     }
+    io.spawn(nemesis::watch(io.clone(), Rc::clone(&world)));
     io.spawn(nemesis::disk(
         io.clone(),
         Rc::clone(&world),
