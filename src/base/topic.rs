@@ -115,6 +115,18 @@ pub struct TopicChange {
 }
 
 impl TopicChange {
+    /// The change that changes nothing.
+    pub const NONE: Self = Self {
+        partitions: None,
+        ack: None,
+        segment_bytes: None,
+        segment_ms: None,
+        batch_bytes_max: None,
+        timestamp_type: None,
+        timestamp_before_ms_max: None,
+        timestamp_after_ms_max: None,
+    };
+
     /// The change that makes all settings what `settings` says.
     pub fn to(settings: TopicSettings) -> Self {
         Self {

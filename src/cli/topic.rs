@@ -1,11 +1,12 @@
 //! `millrace topic`: its verbs, and how topics and partitions are printed.
 
 use crate::base::limits::TIMESTAMP_SPAN_MS_MAX;
-use crate::base::{AckLevel, TimestampType};
+use crate::base::{AckLevel, Offset, PartitionKey, PartitionNo, TimestampType};
 use crate::cli::broker;
 use crate::cli::exit::Failure;
 use crate::cli::print::{Output, bytes_text, emit, json, table};
 use crate::cli::values::{Endpoint, parse_bytes};
+use crate::client::blocking::Client;
 use crate::engine::{NewTopic, PartitionInfo, TopicChange, TopicInfo, TopicRef, TopicSettings};
 use serde::Serialize;
 
@@ -23,6 +24,8 @@ pub enum TopicCommand {
         /// Which
         name: String,
     },
+    /// Give up the oldest records of a topic's partitions, for good
+    Trim(TrimArgs),
     /// Delete a topic with all its records
     Delete {
         /// Which
@@ -43,6 +46,7 @@ pub fn run(command: &TopicCommand, server: &Endpoint, output: Output) -> Result<
             let topic = client.alter_topic(&topic, &args.change())?;
             emit(&print_topics(&[topic], output))
         }
+        TopicCommand::Trim(args) => trim(&mut client, args, output),
         TopicCommand::List => emit(&print_topics(&client.topics()?.0, output)),
         TopicCommand::Describe { name } => {
             let topic = TopicRef::Name(name.clone());
@@ -51,6 +55,55 @@ pub fn run(command: &TopicCommand, server: &Endpoint, output: Output) -> Result<
         }
         TopicCommand::Delete { name } => Ok(client.delete_topic(&TopicRef::Name(name.clone()))?),
     }
+}
+
+/// The flags of `topic trim`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["before", "all"])))]
+pub struct TrimArgs {
+    /// Which
+    pub name: String,
+
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+
+    /// Give up all records below this offset of the partition
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    pub before: Option<u64>,
+
+    /// Give up all records that can be read
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Serialize)]
+struct Trimmed {
+    partition: u32,
+    log_start: u64,
+}
+
+fn trim(client: &mut Client, args: &TrimArgs, output: Output) -> Result<(), Failure> {
+    let topic = client.topic(&args.name)?;
+    let numbers = match args.partition {
+        Some(number) => number..number.saturating_add(1),
+        None => 0..topic.partitions,
+    };
+    let mut trimmed = Vec::new();
+    for partition in numbers {
+        let of = PartitionKey::new(topic.id, PartitionNo(partition));
+        let log_start = client.trim(of, args.before.map(Offset))?.0;
+        trimmed.push(Trimmed {
+            partition,
+            log_start,
+        });
+    }
+    if output == Output::Json {
+        return emit(&json(&trimmed));
+    }
+    let cells = |one: &Trimmed| vec![one.partition.to_string(), one.log_start.to_string()];
+    let cells: Vec<_> = trimmed.iter().map(cells).collect();
+    emit(&table(&["PARTITION", "START"], &[0, 1], &cells))
 }
 
 /// The flags of `topic create`.
@@ -317,7 +370,7 @@ pub fn print_described(topic: &TopicInfo, partitions: &[PartitionInfo], output: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{CoreId, Offset, TopicId};
+    use crate::base::{CoreId, TopicId};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -406,6 +459,33 @@ mod tests {
             (line.alter.name.as_str(), line.alter.change()),
             ("logs", expected)
         );
+    }
+
+    #[test]
+    fn a_trim_says_what_goes_and_where() {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            trim: TrimArgs,
+        }
+        let parse = |flags: &[&str]| Line::try_parse_from([&["trim", "logs"], flags].concat()).ok();
+        let one = parse(&["--partition", "2", "--before", "70"])
+            .expect("good")
+            .trim;
+        assert_eq!(
+            (one.partition, one.before, one.all),
+            (Some(2), Some(70), false)
+        );
+        assert!(parse(&["--all"]).is_some_and(|line| line.trim.partition.is_none()));
+        assert!(parse(&["--all", "--partition", "0"]).is_some());
+        for bad in [
+            &[][..],
+            &["--before", "7"],
+            &["--partition", "1"],
+            &["--all", "--before", "7", "--partition", "1"],
+        ] {
+            assert!(parse(bad).is_none(), "{bad:?}");
+        }
     }
 
     #[test]

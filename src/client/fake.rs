@@ -140,6 +140,10 @@ impl FakeBroker {
                 });
                 self.writer.topic_altered(id, &altered, out);
             }
+            Request::Trim { before, .. } => {
+                let trimmed = Ok(before.unwrap_or(Offset(0)));
+                self.writer.partition_trimmed(id, &trimmed, out);
+            }
             Request::DeleteTopic(delete) => {
                 let found = self.find(&delete.topic);
                 let done = found.map(|topic| self.topics.retain(|t| t.id != topic.id));

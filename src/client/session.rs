@@ -6,7 +6,7 @@
 //! ```
 //! Three parts, because a driver may hold its sending half and its receiving half apart; [`Session`] is all three.
 
-use crate::base::{AckLevel, PartitionKey};
+use crate::base::{AckLevel, Offset, PartitionKey};
 use crate::protocol::native::{
     Caps, FetchRequest, FrameError, GroupAsk, MetadataQuery, NewTopic, OffsetEntry, Reply,
     ReplyError, RequestWriter, Split, TooLarge, TopicChange, TopicRef, split,
@@ -45,6 +45,7 @@ enum Kind {
     Metadata,
     CreateTopic,
     AlterTopic,
+    Trim,
     DeleteTopic,
     DescribeTopic,
     Produce,
@@ -144,6 +145,7 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Metadata(_) => (asked.kind == Kind::Metadata, 0),
         Reply::TopicCreated(_) => (asked.kind == Kind::CreateTopic, 0),
         Reply::TopicAltered(_) => (asked.kind == Kind::AlterTopic, 0),
+        Reply::PartitionTrimmed(_) => (asked.kind == Kind::Trim, 0),
         Reply::TopicDeleted => (asked.kind == Kind::DeleteTopic, 0),
         Reply::TopicDescribed(_) => (asked.kind == Kind::DescribeTopic, 0),
         Reply::Produced(produced) => (asked.kind == Kind::Produce, produced.count()),
@@ -209,6 +211,18 @@ impl Outbox {
     ) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::AlterTopic, 0, |writer, id, out| {
             writer.alter_topic(id, topic, change, out)
+        })
+    }
+
+    /// Gives up the records of a partition below `before`, or all that can be read.
+    pub fn trim(
+        &mut self,
+        ledger: &mut Ledger,
+        of: PartitionKey,
+        before: Option<Offset>,
+    ) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::Trim, 0, |writer, id, out| {
+            writer.trim(id, of, before, out)
         })
     }
 

@@ -66,6 +66,14 @@ pub trait Engine: Clone + 'static {
         query: OffsetQuery,
     ) -> impl Future<Output = Result<(crate::base::Offset, Option<TimestampMs>), EngineError>>;
 
+    /// Gives up the records of a partition below `before`, or all that can be read; durable when it returns. Never goes
+    /// back: what lies below the first offset already is nothing to do. Returns the first offset that can be read.
+    fn trim(
+        &self,
+        of: PartitionKey,
+        before: Option<crate::base::Offset>,
+    ) -> impl Future<Output = Result<crate::base::Offset, EngineError>>;
+
     /// The cores of this broker and where each listens, by core number.
     fn cores(&self) -> Vec<CoreAddress>;
 

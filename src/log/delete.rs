@@ -4,8 +4,7 @@ use crate::base::PartitionKey;
 use crate::base::planted::{Bug, planted};
 use crate::io::Io;
 use crate::log::core::Core;
-use crate::log::partition::Partition;
-use crate::log::{LogError, paths};
+use crate::log::{LogError, paths, sync};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::rc::Rc;
@@ -23,32 +22,13 @@ pub(crate) async fn delete<I: Io>(core: &Rc<Core<I>>, key: PartitionKey) -> Resu
     }
     core.mark_dirty(&partition);
     if !planted(Bug::DeleteBeforeRecord) {
-        wait_recorded(core, &partition).await?;
+        // No write to the partition's files is in flight then either.
+        sync::wait_durable(core, || partition.delete_taken.get()).await?;
     }
     core.partitions.borrow_mut().remove(&key);
     partition.progress.notify();
     let dir = paths::partition(&core.options.data, key);
     remove_files(&core.io, &dir, &paths::topic(&core.options.data, key.topic)).await
-}
-
-/// Waits until the record is durable and no write to the partition's files is in flight.
-async fn wait_recorded<I: Io>(core: &Core<I>, partition: &Partition<I>) -> Result<(), LogError> {
-    let mut bound = None;
-    loop {
-        if let Some(reason) = &*core.failed.borrow() {
-            return Err(LogError::Failed(reason.clone()));
-        }
-        if partition.delete_taken.get() && bound.is_none() {
-            bound = Some(core.journal.sequence.get());
-        }
-        if bound.is_some_and(|bound| core.durable_bound.get() >= bound) {
-            return Ok(());
-        }
-        if let Some(bound) = bound {
-            core.want_sync(bound);
-        }
-        core.moved.wait().await;
-    }
 }
 
 /// Removes a partition's directory and, if it was the last, its topic's.

@@ -23,6 +23,8 @@
 //!   unsealed segment lives in memory and in the journal only.
 //! - `synced <= written <= appended`; each moves forward only, over whole batches.
 //! - `written` moves when the cycle's entry and direct writes and those of all earlier cycles have completed in full.
+//! - The log start moves once a journal record of it is durable, and only forward; each record carries it. A segment below
+//!   it goes as a whole.
 //! - After any failed or short write, or failed sync, the core's log takes nothing more until a restart.
 //!
 //! Decided:
@@ -57,6 +59,7 @@ mod stats;
 mod sync;
 mod tail;
 mod take;
+mod trim;
 #[doc(hidden)]
 pub mod untrusted;
 pub mod verify;

@@ -5,12 +5,13 @@ use crate::base::{AckLevel, Offset, PartitionKey, RecordBatch, TimestampMs};
 use crate::io::{Io, Signal};
 use crate::log::SegmentSettings;
 use crate::log::core::Core;
-use crate::log::error::AppendError;
+use crate::log::error::{AppendError, LogError};
 use crate::log::index::{End, Entry};
 use crate::log::locate::Boundary;
 use crate::log::roll;
 use crate::log::scrub::Spot;
 use crate::log::segment::Segment;
+use crate::log::trim;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ const RECENT_MAX: usize = 128;
 /// How far a partition has come. `synced <= written <= appended`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frontiers {
-    /// The first offset held.
+    /// The first offset that can be read.
     pub start: Offset,
     /// After the last appended record.
     pub appended: Offset,
@@ -40,6 +41,9 @@ pub(crate) struct Partition<I: Io> {
     pub(crate) segments: RefCell<Vec<Rc<Segment<I>>>>,
     /// Sealed segments whose last bytes no cycle has taken yet, oldest first.
     pub(crate) sealing: RefCell<VecDeque<Rc<Segment<I>>>>,
+    /// Nothing below can be read; every journal record of it is durable. The second: what the next records will say.
+    pub(crate) start: Cell<Offset>,
+    pub(crate) start_asked: Cell<Offset>,
     pub(crate) appended: Cell<Offset>,
     pub(crate) written: Cell<Offset>,
     pub(crate) synced: Cell<Offset>,
@@ -55,6 +59,8 @@ pub(crate) struct Partition<I: Io> {
     pub(crate) carry: Cell<bool>,
     /// It is new: its first record tells recovery that it exists, before anything is appended.
     pub(crate) announce: Cell<bool>,
+    /// It was trimmed, and no record says so yet.
+    pub(crate) trim: Cell<bool>,
     /// It is being deleted; the second: its journal record was taken.
     pub(crate) deleting: Cell<bool>,
     pub(crate) delete_taken: Cell<bool>,
@@ -71,6 +77,7 @@ impl<I: Io> Partition<I> {
         dir: PathBuf,
         settings: SegmentSettings,
         segments: Vec<Rc<Segment<I>>>,
+        start: Offset,
     ) -> Rc<Self> {
         let end = segments
             .last()
@@ -84,6 +91,8 @@ impl<I: Io> Partition<I> {
             settings: Cell::new(settings),
             segments: RefCell::new(segments),
             sealing: RefCell::default(),
+            start: Cell::new(start),
+            start_asked: Cell::new(start),
             appended: Cell::new(end.next_offset),
             written: Cell::new(end.next_offset),
             synced: Cell::new(end.next_offset),
@@ -93,6 +102,7 @@ impl<I: Io> Partition<I> {
             unsynced: Cell::new(false),
             carry: Cell::new(false),
             announce: Cell::new(false),
+            trim: Cell::new(false),
             deleting: Cell::new(false),
             delete_taken: Cell::new(false),
             recent: RefCell::default(),
@@ -134,6 +144,14 @@ impl<I: Io> Partition<I> {
             spots.push(spot);
         }
         !is_known
+    }
+
+    /// Whether the segment still belongs to it.
+    pub(crate) fn holds(&self, base: Offset) -> bool {
+        let segments = self.segments.borrow();
+        segments
+            .binary_search_by_key(&base, |segment| segment.base)
+            .is_ok()
     }
 
     /// One setter for each frontier keeps their order.
@@ -181,6 +199,13 @@ impl<I: Io> PartitionLog<I> {
     /// Changes when segments are sealed.
     pub fn set_settings(&self, settings: SegmentSettings) {
         self.partition.settings.set(settings);
+    }
+
+    /// Gives up everything below `before`, which must be written already. When this returns, that is durable, nothing below
+    /// can be read, and segments that hold nothing else are gone. Never goes back: less than before is nothing to do.
+    pub async fn trim(&self, before: Offset) -> Result<(), LogError> {
+        assert!(before <= self.partition.written.get());
+        trim::trim(&self.core, &self.partition, before).await
     }
 
     /// Copies a checked batch behind the last one, stamped with its offset and leader epoch, and asks for it to be
@@ -272,7 +297,7 @@ impl<I: Io> PartitionLog<I> {
     pub fn frontiers(&self) -> Frontiers {
         let partition = &self.partition;
         Frontiers {
-            start: partition.segments.borrow()[0].base,
+            start: partition.start.get(),
             appended: partition.appended.get(),
             written: partition.written.get(),
             synced: partition.synced.get(),

@@ -49,8 +49,27 @@ impl<I: Io> PartitionLog<I> {
         bytes_max: u64,
         body: &mut Body<Chunk<I>, I::Source>,
     ) -> Result<(), ReadError> {
-        let frontiers = self.frontiers();
-        if from < frontiers.start || from > until || until > frontiers.appended {
+        let is_trimmed = || from < self.frontiers().start;
+        if is_trimmed() {
+            return Err(ReadError::OutOfRange);
+        }
+        let read = self.read_held(from, until, bytes_max, body).await;
+        // A segment may have gone before its file was opened.
+        read.map_err(|error| match is_trimmed() {
+            true => ReadError::OutOfRange,
+            false => error,
+        })
+    }
+
+    /// The same, below the log's start too as far as segments are there: for who looks back at what was.
+    pub async fn read_held(
+        &self,
+        from: Offset,
+        until: Offset,
+        bytes_max: u64,
+        body: &mut Body<Chunk<I>, I::Source>,
+    ) -> Result<(), ReadError> {
+        if from > until || until > self.frontiers().appended {
             return Err(ReadError::OutOfRange);
         }
         let (mut from, mut left) = (from, bytes_max);
@@ -174,22 +193,22 @@ impl<I: Io> PartitionLog<I> {
         total
     }
 
-    /// The first record below `until` whose timestamp is at least `timestamp`: its offset and timestamp. In a
+    /// The first record that can be read below `until` whose timestamp is at least `timestamp`: its offset and timestamp. In a
     /// compressed batch, the batch's first offset.
     pub async fn find_time(
         &self,
         timestamp: TimestampMs,
         until: Offset,
     ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
-        let segments: Vec<_> = self
-            .partition
-            .segments
-            .borrow()
-            .iter()
-            .map(Rc::clone)
-            .collect();
+        let start = self.frontiers().start;
+        let segments: Vec<_> = {
+            let segments = self.partition.segments.borrow();
+            segments.iter().map(Rc::clone).collect()
+        };
         for segment in segments {
-            if segment.base >= until || segment.end.get().max_timestamp < timestamp.0 {
+            let end = segment.end.get();
+            let is_trimmed = end.next_offset <= start;
+            if is_trimmed || segment.base >= until || end.max_timestamp < timestamp.0 {
                 continue;
             }
             let from = segment.index.borrow().at_time(timestamp.0);
@@ -198,7 +217,7 @@ impl<I: Io> PartitionLog<I> {
             while pos < end {
                 let bytes = self.read_batch(&segment, pos, end).await?;
                 let batch = parse_stored(&segment, pos, &bytes)?;
-                if let Some(found) = first_at(&batch, timestamp) {
+                if let Some(found) = first_at(&batch, timestamp, start) {
                     return Ok((found.0 < until).then_some(found));
                 }
                 pos += bytes.len() as u64;
@@ -315,18 +334,27 @@ fn damaged<I: Io>(segment: &Segment<I>, pos: u64, error: &crate::base::BatchErro
     ))
 }
 
-fn first_at(batch: &RecordBatch<'_>, timestamp: TimestampMs) -> Option<(Offset, TimestampMs)> {
-    if batch.max_timestamp() < timestamp {
+/// The first record of a batch that is at least so young, at `start` or behind it. In a compressed batch its first offset;
+/// its first timestamp if that is young enough.
+fn first_at(
+    batch: &RecordBatch<'_>,
+    timestamp: TimestampMs,
+    start: Offset,
+) -> Option<(Offset, TimestampMs)> {
+    if batch.max_timestamp() < timestamp || batch.next_offset() <= start {
         return None;
     }
     if batch.is_compressed() {
-        return Some((batch.base_offset(), batch.max_timestamp()));
+        let first = batch.append_time().unwrap_or(batch.base_timestamp());
+        let time = match first >= timestamp {
+            true => first,
+            false => batch.max_timestamp(),
+        };
+        return Some((batch.base_offset().max(start), time));
     }
+    let offset = |delta: i64| batch.base_offset().plus(delta as u64);
     let found = record::records(batch)
         .flatten()
-        .find(|record| record.timestamp >= timestamp)?;
-    Some((
-        batch.base_offset().plus(found.offset_delta as u64),
-        found.timestamp,
-    ))
+        .find(|record| record.timestamp >= timestamp && offset(record.offset_delta) >= start)?;
+    Some((offset(found.offset_delta), found.timestamp))
 }

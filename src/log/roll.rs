@@ -143,6 +143,7 @@ pub(crate) fn close_when_written<I: Io>(core: &Rc<Core<I>>, segment: &Rc<Segment
         } else {
             // Derived, so an error here only costs the next start a walk over the segment.
             let _ = segment.write_index(&core.io, LastBlock::Sealed).await;
+            segment.is_at_rest.set(true);
         }
     });
 }

@@ -68,7 +68,7 @@ async fn scrub_segment<I: Io>(
 ) {
     let found = read_through(core, partition, segment, rate).await;
     let Err((from, what)) = found else { return };
-    if core.is_over() || partition.deleting.get() {
+    if core.is_over() || partition.deleting.get() || !partition.holds(segment.base) {
         return;
     }
     let until = segment.end.get().next_offset;

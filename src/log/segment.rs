@@ -49,6 +49,8 @@ pub(crate) struct Segment<I: Io> {
     pub(crate) writes: Cell<usize>,
     /// It is sealed, written, and its file about to be closed.
     pub(crate) closing: Cell<bool>,
+    /// It was, its index too: nothing will write to its files any more.
+    pub(crate) is_at_rest: Cell<bool>,
 }
 
 impl<I: Io> Segment<I> {
@@ -92,6 +94,7 @@ impl<I: Io> Segment<I> {
             touched: Cell::new(false),
             writes: Cell::new(0),
             closing: Cell::new(false),
+            is_at_rest: Cell::new(false),
         })
     }
 

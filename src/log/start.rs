@@ -2,7 +2,7 @@
 
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::planted::{Bug, planted};
-use crate::base::{PartitionKey, Stages};
+use crate::base::{Offset, PartitionKey, Stages};
 use crate::io::{File, Io, OpenMode};
 use crate::log::core::Core;
 use crate::log::index::Index;
@@ -127,14 +127,14 @@ impl<I: Io> Log<I> {
         io.create_dir_all(&dir)
             .await
             .map_err(LogError::io("create", &dir))?;
-        let segment = Segment::new(key, crate::base::Offset(0), &dir);
+        let segment = Segment::new(key, Offset(0), &dir);
         segment.create_file(io).await?;
         for parent in [paths::topic(data, key.topic), paths::topics(data)] {
             io.sync_dir(&parent)
                 .await
                 .map_err(LogError::sync(&parent))?;
         }
-        let partition = Partition::new(key, dir, settings, vec![segment]);
+        let partition = Partition::new(key, dir, settings, vec![segment], Offset(0));
         self.core
             .partitions
             .borrow_mut()
@@ -142,27 +142,10 @@ impl<I: Io> Log<I> {
         partition.announce.set(true);
         self.core.mark_dirty(&partition);
         if !planted(Bug::UnannouncedPartition) {
-            self.recorded(&partition).await?;
+            // From then on, data in its segment without a record of it is damage, not a write that nobody was told of.
+            sync::wait_durable(&self.core, || !partition.announce.get()).await?;
         }
         Ok(partition)
-    }
-
-    /// Waits until a new partition's first record is durable. From then on, data in its segment without a record of it
-    /// is damage, not a write that nobody was told of.
-    async fn recorded(&self, partition: &Partition<I>) -> Result<(), LogError> {
-        let mut bound = None;
-        loop {
-            if let Some(reason) = &*self.core.failed.borrow() {
-                return Err(LogError::Failed(reason.clone()));
-            }
-            if bound.is_none() && !partition.announce.get() {
-                bound = Some(self.core.journal.sequence.get());
-            }
-            if bound.is_some_and(|bound| self.core.durable_bound.get() >= bound) {
-                return Ok(());
-            }
-            self.core.moved.wait().await;
-        }
     }
 
     /// Deletes a partition; durable when it returns. Readers keep what they hold. Damaged ones are deleted too.
@@ -297,7 +280,7 @@ async fn restore<I: Io>(
         let dir = paths::partition(&core.options.data, key);
         let mut segments = Vec::with_capacity(found.segments.len() + 1);
         let count = found.segments.len();
-        let mut next_base = crate::base::Offset(0);
+        let mut next_base = found.log_start;
         for (number, segment) in found.segments.into_iter().enumerate() {
             let open_ended = number + 1 == count && !found.last_is_sealed;
             let index = Index::from_entries(segment.entries);
@@ -308,6 +291,7 @@ async fn restore<I: Io>(
             };
             let state = Segment::with_state(key, segment.base, &dir, tail, index, segment.end);
             state.sealed.set(!open_ended);
+            state.is_at_rest.set(!open_ended);
             if open_ended {
                 state.open_file(&core.io).await?;
                 state.first_append.set(Some(core.now()));
@@ -320,7 +304,7 @@ async fn restore<I: Io>(
             segment.create_file(&core.io).await?;
             segments.push(segment);
         }
-        let partition = Partition::new(key, dir, SETTINGS_UNTIL_TOLD, segments);
+        let partition = Partition::new(key, dir, SETTINGS_UNTIL_TOLD, segments, found.log_start);
         partition.carry.set(true);
         core.partitions
             .borrow_mut()

@@ -5,8 +5,8 @@ use crate::base::planted::{Bug, planted};
 use crate::io::{File, Io, Signal};
 use crate::log::commit;
 use crate::log::core::{Core, Unsynced};
-use crate::log::roll;
 use crate::log::{FLUSH_INTERVAL, LogError};
+use crate::log::{roll, trim};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -109,6 +109,29 @@ impl Done {
     }
 }
 
+/// Waits until what a cycle takes is durable; `is_taken` tells that one has taken it.
+pub(crate) async fn wait_durable<I: Io>(
+    core: &Core<I>,
+    is_taken: impl Fn() -> bool,
+) -> Result<(), LogError> {
+    let mut bound = None;
+    loop {
+        if let Some(reason) = &*core.failed.borrow() {
+            return Err(LogError::Failed(reason.clone()));
+        }
+        if bound.is_none() && is_taken() {
+            bound = Some(core.journal.sequence.get());
+        }
+        if bound.is_some_and(|bound| core.durable_bound.get() >= bound) {
+            return Ok(());
+        }
+        if let Some(bound) = bound {
+            core.want_sync(bound);
+        }
+        core.moved.wait().await;
+    }
+}
+
 /// The retiring journal file is free once all partitions were carried out of it durably: it becomes the next spare.
 pub(crate) fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
     let durable = core.durable_bound.get();
@@ -148,6 +171,10 @@ pub(crate) async fn upkeep_loop<I: Io>(core: Rc<Core<I>>) {
         for partition in &partitions {
             if !core.stopping.get() && !partition.deleting.get() {
                 roll::roll_if_due(&core, partition, 0);
+            }
+            // What could not go when it was trimmed: a segment that was still being written.
+            if let Err(error) = trim::remove_below(&core, partition).await {
+                core.tell(partition.key, error.to_string());
             }
         }
     }

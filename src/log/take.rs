@@ -142,7 +142,7 @@ fn entry_share<I: Io>(partition: &Partition<I>, direct_bytes_min: usize) -> usiz
 
 fn how_to_take<I: Io>(partition: &Partition<I>, direct_bytes_min: usize) -> How {
     How {
-        force: partition.carry.get() || partition.announce.get(),
+        force: partition.carry.get() || partition.announce.get() || partition.trim.get(),
         direct_bytes_min,
     }
 }
@@ -191,6 +191,7 @@ fn take_partition<I: Io>(
     gathered.wants_sync |= partition.wants_sync.replace(false);
     gathered.carried += usize::from(partition.carry.replace(false));
     gathered.wants_sync |= partition.announce.replace(false);
+    gathered.wants_sync |= partition.trim.replace(false);
     true
 }
 
@@ -226,6 +227,7 @@ fn take_segment<I: Io>(
         inline_pos: taken.inline_pos,
         inline_bytes: taken.inline_bytes as u32,
         max_timestamp: end.max_timestamp,
+        log_start: partition.start_asked.get(),
     };
     writer.push(&record, tail.inline(&taken));
     partition.note_boundary(segment.base, end);
@@ -269,6 +271,7 @@ fn take_delete<I: Io>(
         inline_pos: 0,
         inline_bytes: 0,
         max_timestamp: 0,
+        log_start: partition.start_asked.get(),
     };
     writer.push(&record, &[]);
     partition.delete_taken.set(true);

@@ -142,6 +142,7 @@ mod tests {
                 inline_pos: 0,
                 inline_bytes: 100,
                 max_timestamp: 5,
+                log_start: Offset(0),
             };
             writer.push(&record, &[partition as u8; 100]);
         }

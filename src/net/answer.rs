@@ -249,6 +249,10 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 let altered = engine.alter_topic(change).await;
                 replies().topic_altered(correlation, &altered, out);
             }
+            Rare::Trim(of, before) => {
+                let trimmed = engine.trim(of, before).await;
+                replies().partition_trimmed(correlation, &trimmed, out);
+            }
             Rare::Delete(topic) => {
                 let deleted = engine.delete_topic(topic).await;
                 replies().topic_deleted(correlation, &deleted, out);

@@ -85,6 +85,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
         Request::Metadata(MetadataQuery::Topics(topics)) => Rare::Topics(topics),
         Request::CreateTopic(topic) => Rare::Create(topic),
         Request::AlterTopic(change) => Rare::Alter(change),
+        Request::Trim { of, before } => Rare::Trim(of, before),
         Request::DeleteTopic(topic) => Rare::Delete(topic),
         Request::DescribeTopic { topic, first } => Rare::Describe {
             topic,

@@ -1,8 +1,8 @@
 //! What a connection owes its peer, in the order of the requests: filled by the reading half, emptied by the writing
 //! half.
 
-use crate::base::PartitionKey;
 use crate::base::limits::{REPLIES_PENDING_BYTES_MAX, REPLIES_PENDING_MAX};
+use crate::base::{Offset, PartitionKey};
 use crate::engine::{AlterTopic, DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
 use crate::net::kafka::{Cold, Hot};
@@ -42,6 +42,7 @@ pub(super) enum Rare {
     Topics(Vec<TopicRef>),
     Create(NewTopic),
     Alter(AlterTopic),
+    Trim(PartitionKey, Option<Offset>),
     Delete(DeleteTopic),
     Describe {
         topic: TopicRef,
@@ -74,7 +75,10 @@ impl Rare {
         };
         match self {
             Self::Refused(refusal) => refusal.message.capacity(),
-            Self::Welcome { .. } | Self::AllTopics { after: None } | Self::Stages => 0,
+            Self::Welcome { .. }
+            | Self::AllTopics { after: None }
+            | Self::Stages
+            | Self::Trim(..) => 0,
             Self::AllTopics { after: Some(name) } => name.capacity(),
             Self::Group(ask) => ask.held_bytes(),
             Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),

@@ -9,7 +9,7 @@ use crate::engine::{
 use crate::io::Io;
 use crate::log::Chunk;
 use crate::shard::message::{Reply, Request};
-use crate::shard::{Shard, Ticket, admin, fetch, groups, produce, stats, topics};
+use crate::shard::{Shard, Ticket, admin, fetch, groups, produce, stats, topics, trim};
 
 impl<I: Io> Engine for Shard<I> {
     type Chunk = Chunk<I>;
@@ -58,6 +58,10 @@ impl<I: Io> Engine for Shard<I> {
             Reply::Stopping => Err(EngineError::Stopping),
             other => panic!("an offset query was answered with {}", other.kind()),
         }
+    }
+
+    async fn trim(&self, of: PartitionKey, before: Option<Offset>) -> Result<Offset, EngineError> {
+        trim::trim(&self.core, of, before).await
     }
 
     fn cores(&self) -> Vec<CoreAddress> {

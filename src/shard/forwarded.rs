@@ -11,7 +11,7 @@ use crate::shard::core::Core;
 use crate::shard::fetch::fetch_owned;
 use crate::shard::message::{ForwardedProduce, Letter, Reply, Request, RequestId, carry};
 use crate::shard::watch::{Hurry, await_owned};
-use crate::shard::{admin, groups, produce, topics};
+use crate::shard::{admin, groups, produce, topics, trim};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -150,6 +150,7 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
             Ok(hosted) => hosted.find(query).await,
             Err(error) => Err(error),
         }),
+        Request::Trim { of, before } => Reply::Trimmed(trim::here(&core, of, before).await),
         Request::Describe(keys) => Reply::Described(topics::infos(&core, &keys)),
         Request::Create(topic) => Reply::Topic(admin::create(&core, topic).await),
         Request::Alter(asked) => Reply::Topic(admin::alter(&core, *asked).await),

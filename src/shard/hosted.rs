@@ -215,6 +215,20 @@ impl<I: Io> Hosted<I> {
         }
     }
 
+    /// Gives up what lies below `before`, or all that can be read. Returns the first offset that still can be.
+    pub(super) async fn trim(&self, before: Option<Offset>) -> Result<Offset, EngineError> {
+        let high_watermark = self.high_watermark();
+        let before = before.unwrap_or(high_watermark);
+        if before > high_watermark {
+            return Err(self.out_of_range(before));
+        }
+        match self.log.trim(before).await {
+            _ if self.deleted.get() => Err(self.unknown()),
+            Ok(()) => Ok(self.frontiers().start),
+            Err(error) => Err(EngineError::StorageFailed(error.to_string())),
+        }
+    }
+
     pub(super) fn info(&self, core: crate::base::CoreId) -> PartitionInfo {
         let frontiers = self.frontiers();
         PartitionInfo {

@@ -49,6 +49,11 @@ pub(super) enum Request {
         of: PartitionKey,
         query: OffsetQuery,
     },
+    /// Give up what lies below, or all that can be read.
+    Trim {
+        of: PartitionKey,
+        before: Option<Offset>,
+    },
     Describe(Vec<PartitionKey>),
     /// For core 0.
     Create(NewTopic),
@@ -77,6 +82,7 @@ pub(super) enum Reply<S> {
     Fetched(Vec<Carried<S>>),
     Ready(Readiness),
     Offset(Result<(Offset, Option<TimestampMs>), EngineError>),
+    Trimmed(Result<Offset, EngineError>),
     Described(Vec<Result<PartitionInfo, EngineError>>),
     Topic(Result<TopicInfo, EngineError>),
     Deleted(Result<(), EngineError>),
@@ -95,6 +101,7 @@ impl<S> Reply<S> {
             Self::Fetched(_) => "fetched",
             Self::Ready(_) => "ready",
             Self::Offset(_) => "offset",
+            Self::Trimmed(_) => "trimmed",
             Self::Described(_) => "described",
             Self::Topic(_) => "topic",
             Self::Deleted(_) => "deleted",

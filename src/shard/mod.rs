@@ -47,6 +47,7 @@ mod start;
 mod stats;
 mod stop;
 mod topics;
+mod trim;
 mod watch;
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ fn look_back<I: Io>(core: &Core<I>, hosted: &Rc<Hosted<I>>) -> Result<(), Engine
         Earlier::Failed(reason) => return Err(EngineError::Damaged(reason.clone())),
         Earlier::Reading => return Err(loading),
         unread @ Earlier::Unread => {
-            if hosted.frontiers().start == hosted.frontiers().appended {
+            if hosted.log().bytes() == 0 {
                 *unread = Earlier::Read;
                 return Ok(());
             }
@@ -196,7 +196,7 @@ async fn read_back<I: Io>(io: &I, hosted: &Hosted<I>) -> Result<Producers, Strin
     let mut body = Body::default();
     while from < until {
         body.clear();
-        let read = log.read(from, until, READ_BYTES, &mut body).await;
+        let read = log.read_held(from, until, READ_BYTES, &mut body).await;
         read.map_err(|error| format!("at offset {from}: {error}"))?;
         let bytes = gather(io, &body).await;
         let bytes = bytes.map_err(|error| format!("at offset {from}: {error}"))?;

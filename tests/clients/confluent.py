@@ -1,5 +1,5 @@
 """confluent-kafka (librdkafka): create, produce with every codec, consume from the beginning, by time, at the tail;
-settings changed, and a topic widened."""
+settings changed, a topic cut and widened."""
 import sys
 import time
 
@@ -87,6 +87,12 @@ consumer.assign([TopicPartition(TOPIC, 0, end - 1)])
 [read] = consumer.consume(1, 20)
 assert read.value() == b"append" and read.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME
 assert read.timestamp()[1] >= before and told[0].timestamp() == read.timestamp(), (told[0].timestamp(), read.timestamp())
+
+cut = TopicPartition(TOPIC, 0, 500)
+assert admin.delete_records([cut])[cut].result().low_watermark == 500
+assert consumer.get_watermark_offsets(partitions[0])[0] == 500
+consumer.assign([TopicPartition(TOPIC, 0, 500)])
+assert consumer.consume(1, 20)[0].offset() == 500
 
 admin.create_partitions([NewPartitions(TOPIC, PARTITIONS + 1)])[TOPIC].result()
 assert len(admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions) == PARTITIONS + 1

@@ -1,5 +1,5 @@
 """kafka-python: create, produce with every codec, consume from the beginning, by time, at the tail;
-settings changed, and a topic widened."""
+settings changed, a topic cut and widened."""
 import sys
 import time
 
@@ -63,6 +63,9 @@ producer = KafkaProducer(bootstrap_servers=SERVERS)
 appended = producer.send(TOPIC, b"append", partition=0, timestamp_ms=1000).get(20)
 assert appended.timestamp >= now, appended
 producer.close()
+told = admin.delete_records({partitions[0]: 500})
+assert told[partitions[0]]["low_watermark"] == 500, told
+assert consumer.beginning_offsets(partitions) == {partitions[0]: 500, partitions[1]: 0}
 admin.create_partitions({TOPIC: PARTITIONS + 1})
 [described] = admin.describe_topics([TOPIC])
 assert len(described["partitions"]) == PARTITIONS + 1, described

@@ -1,5 +1,5 @@
 // kafkajs: create, produce with every codec it has by itself, offsets from the beginning, by time and at the tail;
-// settings changed, and a topic widened.
+// settings changed, a topic cut and widened.
 const assert = require('node:assert')
 const { Kafka, CompressionTypes, ConfigResourceTypes, logLevel } = require('kafkajs')
 
@@ -43,6 +43,8 @@ async function main() {
   await large.connect()
   await assert.rejects(large.send({ topic, messages: [{ value: 'x'.repeat(1000), partition: 0 }] }), /MESSAGE_TOO_LARGE|larger/)
   await large.disconnect()
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '70' }] })
+  assert.equal((await admin.fetchTopicOffsets(topic)).find(one => one.partition === 0).low, '70')
   await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] })
   const metadata = await admin.fetchTopicMetadata({ topics: [topic] })
   assert.equal(metadata.topics[0].partitions.length, 3)

@@ -8,8 +8,24 @@ use millrace::protocol::kafka::alter_configs::{
 use millrace::protocol::kafka::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
 };
+use millrace::protocol::kafka::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
 use millrace::protocol::kafka::topic_settings::SETTINGS;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A broker on two cores with what is in the folder, and a peer of each core.
+fn start(folder: &Directory) -> (Broker, Vec<Peer>) {
+    let flags = ["--kafka", "127.0.0.1:0"];
+    let broker = Broker::spawn_with(&folder.path().join("data"), &cpus(2), &flags);
+    let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
+    let peers = broker
+        .kafka()
+        .iter()
+        .map(|one| Peer::connect(one))
+        .collect();
+    (broker, peers)
+}
 
 /// Sets one setting of a topic; the code and the line that this is answered with.
 fn set(peer: &mut Peer, version: i16, name: &str, value: &str, is_trial: bool) -> (i16, String) {
@@ -69,18 +85,7 @@ fn value(peer: &mut Peer, name: &str) -> (String, bool) {
 #[test]
 fn settings_are_changed_shown_by_every_core_and_survive_a_kill() {
     let folder = Directory::new("kafka-settings");
-    let start = || {
-        let flags = ["--kafka", "127.0.0.1:0"];
-        let broker = Broker::spawn_with(&folder.path().join("data"), &cpus(2), &flags);
-        let broker = broker.serving().unwrap_or_else(|said| panic!("{said:?}"));
-        let peers: Vec<Peer> = broker
-            .kafka()
-            .iter()
-            .map(|one| Peer::connect(one))
-            .collect();
-        (broker, peers)
-    };
-    let (broker, mut peers) = start();
+    let (broker, mut peers) = start(&folder);
     make(&mut peers[0], "t");
     let unasked = settings(&mut peers[1]);
     assert_eq!(unasked.len(), SETTINGS.len());
@@ -114,7 +119,7 @@ fn settings_are_changed_shown_by_every_core_and_survive_a_kill() {
         last = asked;
     }
     broker.kill();
-    let (_broker, mut peers) = start();
+    let (_broker, mut peers) = start(&folder);
     assert_eq!(value(&mut peers[1], name), (last, false));
     for version in 0..=2 {
         let resource = |resource_name: &str, name: &str, value: &str| AlterConfigsResource {
@@ -249,4 +254,69 @@ fn producers_are_held_to_what_a_topic_is_set_to() {
     stored.check().unwrap();
     assert_eq!(stored.append_time(), Some(TimestampMs(time)));
     assert_eq!(records[61..], old[61..], "the records are as they came");
+}
+
+/// Deletes what lies below an offset of partition 0; the first offset that is left, and the code.
+fn delete(peer: &mut Peer, version: i16, name: &str, offset: i64) -> (i64, i16) {
+    let asked = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: name.to_owned(),
+            partitions: vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset,
+            }],
+        }],
+        timeout_ms: 1_000,
+    };
+    let told: DeleteRecordsResponse = peer.ask(key::DELETE_RECORDS, version, &asked);
+    let told = &told.topics[0].partitions[0];
+    (told.low_watermark, told.error_code)
+}
+
+#[test]
+fn deleted_records_stay_deleted_after_a_kill() {
+    let folder = Directory::new("kafka-delete-records");
+    let (broker, mut peers) = start(&folder);
+    make(&mut peers[0], "t");
+    for _ in 0..10 {
+        let body = produce("t", 1, &[(0, &batch(&["a", "b", "c"]))]);
+        peers[0].send(key::PRODUCE, 7, 1, &body);
+        assert_eq!(produced(&peers[0].receive().unwrap().1)[0].1, 0);
+    }
+    let out_of_range = (-1, error::OFFSET_OUT_OF_RANGE);
+    for version in 0..=2 {
+        let offset = 4 + i64::from(version);
+        assert_eq!(delete(&mut peers[1], version, "t", offset), (offset, 0));
+        assert_eq!(
+            delete(&mut peers[0], version, "t", 1),
+            (offset, 0),
+            "never back"
+        );
+        assert_eq!(delete(&mut peers[1], version, "t", 31), out_of_range);
+        assert_eq!(delete(&mut peers[1], version, "t", -2), out_of_range);
+        let unknown = (-1, error::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(delete(&mut peers[1], version, "none", 0), unknown);
+    }
+    broker.kill();
+    let (_broker, mut peers) = start(&folder);
+    for peer in &mut peers {
+        let asked = ListOffsetsRequest {
+            topics: vec![ListOffsetsTopic {
+                name: "t".to_owned(),
+                partitions: vec![ListOffsetsPartition {
+                    timestamp: -2,
+                    ..ListOffsetsPartition::default()
+                }],
+            }],
+            ..ListOffsetsRequest::default()
+        };
+        let told: ListOffsetsResponse = peer.ask(key::LIST_OFFSETS, 6, &asked);
+        assert_eq!(told.topics[0].partitions[0].offset, 6);
+        for (from, wanted) in [(5, error::OFFSET_OUT_OF_RANGE), (6, 0)] {
+            peer.send(key::FETCH, 11, 1, &fetch(11, "t", from, 20_000));
+            let (code, high_watermark, _) = fetched(11, &peer.receive().unwrap().1);
+            assert_eq!((code, high_watermark), (wanted, 30));
+        }
+    }
+    assert_eq!(delete(&mut peers[0], 2, "t", -1), (30, 0), "all of them");
 }

@@ -115,6 +115,23 @@ impl Client {
         )
     }
 
+    /// Gives up the records of a partition below `before`, or all that can be read; returns the first offset that still can
+    /// be.
+    pub fn trim(
+        &mut self,
+        of: PartitionKey,
+        before: Option<Offset>,
+    ) -> Result<Offset, ClientError> {
+        self.call(
+            true,
+            |outbox, ledger| outbox.trim(ledger, of, before),
+            |reply| match reply {
+                Reply::PartitionTrimmed(start) => Some(start),
+                _ => None,
+            },
+        )
+    }
+
     /// Deletes a topic and its records. A lost connection is not tried again: the topic may have been deleted.
     pub fn delete_topic(&mut self, topic: &TopicRef) -> Result<(), ClientError> {
         self.call(

@@ -7,15 +7,16 @@
 //!  72       88     96              100          104       108     112
 //!  | boot id| epoch | payload bytes | entry bytes| records | prev crc| zero ... 128
 //!
-//!  record, 88 bytes, followed by its inline bytes
+//!  record, 96 bytes, followed by its inline bytes
 //!  0         16         20     24            32       40           48          56            60          64
 //!  | topic id | partition| flags| segment base| end pos| next offset| direct pos| direct bytes| direct crc| inline pos |
-//!  72            76          80
-//!  | inline bytes| reserved  | max timestamp |
+//!  72            76          80              88
+//!  | inline bytes| reserved  | max timestamp | log start |
 //! ```
 //! `crc32` covers the whole padded entry with its own field zero; `prev crc` is the crc of the entry before (0 for the
 //! first of an epoch), so that entries form a chain. The bounds count entries: all with a lower sequence are durable
-//! (or written). A file's header block is an entry without records whose magic differs.
+//! (or written). `log start` is the first offset that the partition still holds; records of version 1 end before it, and
+//! nothing was ever trimmed then. A file's header block is an entry without records whose magic differs.
 
 use crate::base::checksum::crc32;
 use crate::base::limits::BLOCK_BYTES;
@@ -26,12 +27,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const MAGIC_ENTRY: u64 = u64::from_le_bytes(*b"MRENTRY\x01");
 const MAGIC_FILE: u64 = u64::from_le_bytes(*b"MRJOURN\x01");
-/// The format version that is written.
-pub(crate) const VERSION: u16 = 1;
+/// The format version that is written, and the first, which is read too.
+pub(crate) const VERSION: u16 = 2;
+const VERSION_FIRST: u16 = 1;
 /// Bytes of an entry's header.
 pub(crate) const HEADER_BYTES: usize = 128;
 /// Bytes of a record.
-pub(crate) const RECORD_BYTES: usize = 88;
+pub(crate) const RECORD_BYTES: usize = 96;
+const FIRST_RECORD_BYTES: usize = 88;
 const MAGIC_CLEAN: u64 = u64::from_le_bytes(*b"MRCLEAN\x01");
 const CRC_AT: usize = 12;
 const FLAG_DELETED: u32 = 1;
@@ -72,6 +75,8 @@ pub(crate) struct Record {
     pub(crate) inline_pos: u64,
     pub(crate) inline_bytes: u32,
     pub(crate) max_timestamp: i64,
+    /// The partition holds nothing below.
+    pub(crate) log_start: Offset,
 }
 
 impl Record {
@@ -125,7 +130,8 @@ struct DiskRecord {
     reserved: U32,
     max_timestamp: I64,
 }
-const _: () = assert!(size_of::<DiskRecord>() == RECORD_BYTES);
+const _: () = assert!(size_of::<DiskRecord>() == FIRST_RECORD_BYTES);
+const _: () = assert!(FIRST_RECORD_BYTES + size_of::<U64>() == RECORD_BYTES);
 
 /// Fills one entry into a block-aligned buffer, record by record.
 #[derive(Debug)]
@@ -170,6 +176,7 @@ impl<'a> EntryWriter<'a> {
             max_timestamp: I64::new(record.max_timestamp),
         };
         self.append(disk.as_bytes());
+        self.append(U64::new(record.log_start.0).as_bytes());
         self.append(inline);
         self.records += 1;
     }
@@ -264,6 +271,7 @@ pub(crate) struct Entry<'a> {
     /// Length with padding.
     pub(crate) bytes: usize,
     records: u32,
+    version: u16,
     payload: &'a [u8],
 }
 
@@ -300,8 +308,9 @@ impl<'a> Entry<'a> {
         if hasher.finalize() != header.crc.get() && !planted(Bug::AcceptBadCrc) {
             return Err(NotAnEntry::Invalid);
         }
-        if header.version.get() != VERSION {
-            return Err(NotAnEntry::Version(header.version.get()));
+        let version = header.version.get();
+        if !(VERSION_FIRST..=VERSION).contains(&version) {
+            return Err(NotAnEntry::Version(version));
         }
         let payload = &bytes[HEADER_BYTES..HEADER_BYTES + header.payload_bytes.get() as usize];
         let entry = Self {
@@ -309,6 +318,7 @@ impl<'a> Entry<'a> {
             crc: header.crc.get(),
             bytes: total,
             records: header.records.get(),
+            version,
             payload,
         };
         if entry.records_are_consistent() {
@@ -320,10 +330,10 @@ impl<'a> Entry<'a> {
 
     /// The records, each with where its inline bytes lie, counted from the entry's first byte.
     pub(crate) fn records(&self) -> impl Iterator<Item = (Record, usize)> + use<'a> {
-        let payload = self.payload;
+        let (payload, version) = (self.payload, self.version);
         let mut at = 0;
         (0..self.records).map_while(move |_| {
-            let (record, inline) = read_record(payload, at)?;
+            let (record, inline) = read_record(payload, at, version)?;
             at = inline + record.inline_bytes as usize;
             Some((record, HEADER_BYTES + inline))
         })
@@ -361,9 +371,12 @@ fn head(header: &DiskHeader) -> EntryHead {
     }
 }
 
-fn read_record(payload: &[u8], at: usize) -> Option<(Record, usize)> {
-    let (disk, _) = DiskRecord::ref_from_prefix(payload.get(at..)?).ok()?;
-    let inline = at + RECORD_BYTES;
+fn read_record(payload: &[u8], at: usize, version: u16) -> Option<(Record, usize)> {
+    let (disk, rest) = DiskRecord::ref_from_prefix(payload.get(at..)?).ok()?;
+    let (log_start, inline) = match version {
+        VERSION_FIRST => (0, at + FIRST_RECORD_BYTES),
+        _ => (U64::ref_from_prefix(rest).ok()?.0.get(), at + RECORD_BYTES),
+    };
     payload.get(inline..inline.checked_add(disk.inline_bytes.get() as usize)?)?;
     let record = Record {
         key: PartitionKey::new(TopicId(disk.topic.get()), PartitionNo(disk.partition.get())),
@@ -377,6 +390,7 @@ fn read_record(payload: &[u8], at: usize) -> Option<(Record, usize)> {
         inline_pos: disk.inline_pos.get(),
         inline_bytes: disk.inline_bytes.get(),
         max_timestamp: disk.max_timestamp.get(),
+        log_start: Offset(log_start),
     };
     Some((record, inline))
 }
@@ -416,6 +430,7 @@ mod tests {
             inline_pos: 4096,
             inline_bytes: inline,
             max_timestamp: -5,
+            log_start: Offset(77),
         }
     }
 
@@ -455,6 +470,34 @@ mod tests {
             bad[index] ^= 1;
             assert!(Entry::parse(&bad).is_err(), "byte {index}");
         }
+    }
+
+    /// Goal: what a broker before this one wrote is read. Method: the sample without what its version lacks.
+    #[test]
+    fn an_entry_of_the_first_version_is_read() {
+        let mut bytes = sample();
+        let (first, behind) = (
+            HEADER_BYTES + FIRST_RECORD_BYTES,
+            HEADER_BYTES + RECORD_BYTES,
+        );
+        let second = behind + 5000;
+        let old = [&bytes[..first], &bytes[behind..second + FIRST_RECORD_BYTES]];
+        let mut old = old.concat();
+        let payload = (old.len() - HEADER_BYTES) as u32;
+        old.resize(bytes.len(), 0);
+        bytes = old;
+        bytes[8..10].copy_from_slice(&1u16.to_le_bytes());
+        bytes[96..100].copy_from_slice(&payload.to_le_bytes());
+        bytes[12..16].fill(0);
+        let crc = crc32(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        let entry = Entry::parse(&bytes).expect("sound");
+        let records: Vec<_> = entry.records().map(|(record, _)| record).collect();
+        let without = |inline| Record {
+            log_start: Offset(0),
+            ..record(inline)
+        };
+        assert_eq!(records, [without(5000), without(0)]);
     }
 
     #[test]

@@ -82,6 +82,23 @@ impl<I: Io> Rebuild<'_, I> {
             .map_err(LogError::sync(&self.dir))?)
     }
 
+    /// Removes what is left of segments below `first`: they were trimmed.
+    pub(crate) async fn remove_below(&self, first: Offset) -> Result<(), Stop> {
+        let listed = self.io.list_dir(&self.dir).await;
+        let listed = listed.map_err(LogError::io("list", &self.dir))?;
+        let is_below = |name: &str| {
+            let base = name.strip_suffix(".log").or(name.strip_suffix(".idx"));
+            base.and_then(|base| base.parse().ok())
+                .is_some_and(|base| Offset(base) < first)
+        };
+        for entry in listed.iter().filter(|entry| is_below(&entry.name)) {
+            let path = self.dir.join(&entry.name);
+            let removed = self.io.remove_file(&path).await;
+            removed.map_err(LogError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn sync_segment(&self, base: Offset) -> Result<(), Stop> {
         let path = paths::segment(&self.dir, base);
         let file = self

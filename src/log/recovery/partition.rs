@@ -28,6 +28,8 @@ pub struct RecoveredPartition {
 /// A sound partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
+    /// The first offset that is still held; the first segment may begin before it.
+    pub(crate) log_start: Offset,
     /// All but the last are sealed.
     pub(crate) segments: Vec<FoundSegment>,
     /// What follows the last segment's file: from this position, these bytes.
@@ -152,7 +154,7 @@ impl<I: Io> Rebuild<'_, I> {
         if records.iter().any(|placed| placed.record.deleted) {
             return Ok(None);
         }
-        let promise = self.follow(records).await?;
+        let promise = self.follow_trimmed(&records).await?;
         if promise.to_sync {
             self.sync_segment(promise.last.segment).await?;
         }
@@ -190,6 +192,7 @@ impl<I: Io> Rebuild<'_, I> {
             self.sync_names().await?;
         }
         Ok(Found {
+            log_start: Offset(0),
             segments: Vec::new(),
             tail_pos: 0,
             tail: Vec::new(),
@@ -197,9 +200,24 @@ impl<I: Io> Rebuild<'_, I> {
         })
     }
 
-    /// Follows the records from the first on, as far as they are trusted.
-    async fn follow(&self, records: Vec<Placed>) -> Result<Promise, Stop> {
-        let mut records = records.into_iter();
+    /// Follows the records. Those of segments that were trimmed away are taken at their word, for their files may be gone: but
+    /// only if the record that says so is trusted in the end. If not, no file is gone either, since none goes before that is
+    /// durable.
+    async fn follow_trimmed(&self, records: &[Placed]) -> Result<Promise, Stop> {
+        let starts = records.iter().map(|placed| placed.record.log_start);
+        let start = starts.max().unwrap_or(Offset(0));
+        let bases = records.iter().map(|placed| placed.record.segment);
+        let floor = bases.filter(|base| *base <= start).max();
+        let promise = self.follow(records, floor.unwrap_or(Offset(0))).await?;
+        match promise.last.log_start < start {
+            true => self.follow(records, Offset(0)).await,
+            false => Ok(promise),
+        }
+    }
+
+    /// Follows the records from the first on, as far as they are trusted; those of segments below `floor` are.
+    async fn follow(&self, records: &[Placed], floor: Offset) -> Result<Promise, Stop> {
+        let mut records = records.iter().cloned();
         let first = records.next().expect("the caller looked");
         if !first.record.start().is_multiple_of(BLOCK) {
             return Err(Stop::Damage(
@@ -223,7 +241,9 @@ impl<I: Io> Rebuild<'_, I> {
         let mut next = Some(first);
         let mut accepted = false;
         while let Some(placed) = next {
-            if !self.accept(&mut promise, placed).await? {
+            if placed.record.segment < floor {
+                promise.last = placed.record;
+            } else if !self.accept(&mut promise, placed).await? {
                 break;
             }
             accepted = true;
@@ -302,7 +322,7 @@ impl<I: Io> Rebuild<'_, I> {
 
     async fn assemble(&self, bases: &[Offset], promise: &Promise) -> Result<Found, Stop> {
         let last = &promise.last;
-        let kept: Vec<Offset> = bases
+        let mut kept: Vec<Offset> = bases
             .iter()
             .copied()
             .filter(|base| *base <= last.segment)
@@ -316,9 +336,26 @@ impl<I: Io> Rebuild<'_, I> {
                 last.segment
             )));
         }
-        // Nothing removes a log's beginning, so far.
-        if kept.first() != Some(&Offset(0)) && !planted(Bug::MissingSegmentIsAbsence) {
-            return Err(Stop::Damage("segment file 0 is missing".into()));
+        let start = last.log_start;
+        if start > last.next_offset {
+            let end = last.next_offset;
+            let reason =
+                format!("the journal says that it begins at offset {start}, and it ends at {end}");
+            return Err(Stop::Damage(reason));
+        }
+        // Only a trim removes a log's beginning.
+        match kept.iter().rposition(|base| *base <= start) {
+            Some(first) => {
+                kept.drain(..first);
+                if start > Offset(0) {
+                    self.remove_below(kept[0]).await?;
+                }
+            }
+            None if planted(Bug::MissingSegmentIsAbsence) => {}
+            None => {
+                let reason = format!("the segment file that holds offset {start} is missing");
+                return Err(Stop::Damage(reason));
+            }
         }
         let mut segments = Vec::with_capacity(kept.len());
         for pair in kept.windows(2) {
@@ -333,6 +370,7 @@ impl<I: Io> Rebuild<'_, I> {
         };
         segments.push(self.last_segment(promise).await?);
         Ok(Found {
+            log_start: last.log_start,
             segments,
             tail_pos,
             tail,

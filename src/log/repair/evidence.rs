@@ -107,6 +107,12 @@ impl Evidence {
         self.records.last().map(|found| &found.record)
     }
 
+    /// The first offset that is still held.
+    pub(super) fn log_start(&self) -> Offset {
+        let starts = self.records.iter().map(|found| found.record.log_start);
+        starts.max().unwrap_or(Offset(0))
+    }
+
     /// What the journals hold of the bytes of one segment, sorted. Of two records that say something of a position, the
     /// later one is right, also where it says that the bytes are in the file.
     pub(super) async fn pieces<I: Io>(&self, io: &I, base: Offset) -> Result<Vec<Piece>, LogError> {

@@ -15,6 +15,8 @@ pub(super) struct Left {
     pub(super) segments: Vec<LeftSegment>,
     /// The offset after the last record that the journals know of.
     pub(super) promised: Option<Offset>,
+    /// Below, the partition was trimmed.
+    pub(super) log_start: Offset,
     /// The journals say that the partition was deleted.
     pub(super) is_deleted: bool,
 }
@@ -59,6 +61,11 @@ pub(super) async fn read<I: Io>(io: &I, data: &Path, key: PartitionKey) -> Resul
         }
     }
     bases.sort_unstable();
+    let log_start = evidence.log_start();
+    if let Some(first) = bases.iter().rposition(|(base, _)| *base <= log_start) {
+        // What is left of trimmed segments: the next start removes it.
+        bases.drain(..first);
+    }
     let mut segments = Vec::new();
     for (number, (base, file_bytes)) in bases.iter().enumerate() {
         let next = bases.get(number + 1).map(|(next, _)| *next);
@@ -67,6 +74,7 @@ pub(super) async fn read<I: Io>(io: &I, data: &Path, key: PartitionKey) -> Resul
     let last = evidence.last();
     Ok(Left {
         segments,
+        log_start,
         promised: last.map(|record| record.next_offset),
         is_deleted: last.is_some_and(|record| record.deleted),
     })

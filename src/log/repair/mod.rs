@@ -70,6 +70,8 @@ pub struct Plan {
     pub key: PartitionKey,
     /// What is lost, in order.
     pub losses: Vec<Loss>,
+    /// The first offset that is held: what lies below was trimmed, and is no loss.
+    pub log_start: Offset,
     /// The offset that the next append gets.
     pub next_offset: Offset,
     /// Files of the partition that are rewritten or removed, of which copies are kept, and their bytes.
@@ -88,6 +90,16 @@ pub enum RepairError {
     /// It has no directory.
     #[error("there is no partition {0}; `millrace verify` names those that are there")]
     NoPartition(PartitionKey),
+    /// The cut would lie where nothing is held any more.
+    #[error(
+        "offset {asked} lies below {start}, where the partition begins: what was there was trimmed; cut at {start} or above"
+    )]
+    BelowStart {
+        /// Where the cut was asked for.
+        asked: Offset,
+        /// Where the partition begins.
+        start: Offset,
+    },
     /// It needs none.
     #[error("partition {0} is sound: nothing is repaired")]
     Sound(PartitionKey),

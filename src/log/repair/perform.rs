@@ -137,12 +137,14 @@ async fn read_back<I: Io>(
     plan: &Plan,
 ) -> Result<Found, LogError> {
     let mut segments: Vec<FoundSegment> = Vec::new();
-    let mut next = Offset(0);
     let bases = plan.steps.iter().filter_map(|step| match step {
         Step::Keep(base) | Step::Make { base, .. } | Step::Rewrite { base, .. } => Some(base),
         Step::Remove(_) => None,
     });
     let bases: Vec<&Offset> = bases.collect();
+    let mut next = bases
+        .first()
+        .map_or(plan.next_offset, |base| **base.min(&&plan.log_start));
     for (number, base) in bases.iter().enumerate() {
         let known = Known {
             offset: Some(
@@ -176,6 +178,7 @@ async fn read_back<I: Io>(
         return Err(LogError::Damaged { key, reason });
     }
     Ok(Found {
+        log_start: plan.log_start,
         segments,
         tail_pos: 0,
         tail: Vec::new(),

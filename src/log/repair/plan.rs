@@ -65,6 +65,7 @@ pub(super) async fn make<I: Io>(
     let mut plan = Plan {
         key,
         losses,
+        log_start: left.log_start,
         next_offset: Offset(0),
         files: Vec::new(),
         bytes: 0,
@@ -87,7 +88,7 @@ pub(super) async fn make<I: Io>(
 
 /// What is missing, in order: between segments, inside of them, at the end.
 fn losses(left: &Left) -> Vec<Loss> {
-    let (mut losses, mut end) = (Vec::new(), (Offset(0), Offset(0), 0));
+    let (mut losses, mut end) = (Vec::new(), (left.log_start, Offset(0), 0));
     for segment in &left.segments {
         let (offset, before, position) = end;
         if segment.base > offset && losses.is_empty() && before == Offset(0) && position == 0 {
@@ -129,7 +130,9 @@ fn losses(left: &Left) -> Vec<Loss> {
 
 /// Keeps all that is sound.
 fn accept(left: &Left, plan: &mut Plan) -> Result<(), RepairError> {
-    let mut end = Offset(0);
+    // The first segment may begin below the start: a trim leaves whole segments.
+    let first = left.segments.first().map(|segment| segment.base);
+    let mut end = first.map_or(left.log_start, |base| base.min(left.log_start));
     for (number, segment) in left.segments.iter().enumerate() {
         let base = segment.base;
         if base < end {
@@ -178,6 +181,10 @@ async fn cut<I: Io>(
 ) -> Result<(), RepairError> {
     let end = left.segments.last().map(|last| last.walked.end.next_offset);
     let end = end.unwrap_or(Offset(0));
+    if at < left.log_start {
+        let (asked, start) = (at, left.log_start);
+        return Err(RepairError::BelowStart { asked, start });
+    }
     check_cut(at, end, &plan.losses)?;
     let mut place = None;
     for segment in &left.segments {

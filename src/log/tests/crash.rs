@@ -1,12 +1,13 @@
 //! A crash at every effect, on the simulated disk. Goal: after the death of the process everything acknowledged at
 //! `written` is there, after a power cut everything acknowledged at `synced`; in both cases what is there is what was
-//! appended, in order, and the log goes on. Method: run the same program with the crash one effect later each time
+//! appended, in order, and the log goes on. A trim that was answered never goes back, and takes no more than was asked for. Method: run the same program with the crash one effect later each time
 //! until it ends by itself; recover each state, crash inside recovery too.
 
 use crate::base::prng::Prng;
-use crate::base::{AckLevel, Offset};
+use crate::base::{AckLevel, Body, Offset};
 use crate::io::sim::{DiskSnapshot, Sim, SimDisk, SimIo};
 use crate::io::{Io, Signal};
+use crate::log::ReadError;
 use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -21,6 +22,9 @@ pub(super) struct Acked {
     written: Offset,
     synced: Offset,
     appended: Offset,
+    /// Trims: how far they were answered, and asked for.
+    trimmed: Offset,
+    trim_asked: Offset,
 }
 
 pub(super) type Ledger = Rc<RefCell<[Acked; PARTITIONS as usize]>>;
@@ -60,6 +64,10 @@ pub(super) async fn program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
         if rng.chance(1, 2) {
             assert!(reached(&partition, next, level).await);
             note(&ledger, number, &partition);
+            if rng.chance(1, 3) {
+                let before = Offset(rng.below(next.0 + 1));
+                trim(&ledger, number, &partition, before).await;
+            }
         }
     }
     log.stop().await.expect("stops");
@@ -68,6 +76,23 @@ pub(super) async fn program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
         let acked = &mut ledger[number as usize];
         acked.synced = acked.appended;
     }
+}
+
+async fn trim(
+    ledger: &Ledger,
+    number: u32,
+    partition: &crate::log::PartitionLog<SimIo>,
+    before: Offset,
+) {
+    note_max(&mut ledger.borrow_mut()[number as usize].trim_asked, before);
+    if partition.trim(before).await.is_ok() {
+        assert!(partition.frontiers().start >= before);
+        note_max(&mut ledger.borrow_mut()[number as usize].trimmed, before);
+    }
+}
+
+fn note_max(noted: &mut Offset, offset: Offset) {
+    *noted = offset.max(*noted);
 }
 
 fn note(ledger: &Ledger, number: u32, partition: &crate::log::PartitionLog<SimIo>) {
@@ -102,10 +127,20 @@ async fn check(io: SimIo, promised: [Acked; PARTITIONS as usize], death: Death) 
                 round > 0 || found <= acked.appended,
                 "nothing that was never appended"
             );
-            assert_eq!(
-                check_all(&io, &partition, Offset(0), found, 30_000).await,
-                found.0
+            let start = partition.frontiers().start;
+            assert!(
+                (acked.trimmed..=acked.trim_asked).contains(&start),
+                "partition {number} begins at {start}, {acked:?}"
             );
+            assert_eq!(
+                check_all(&io, &partition, start, found, 30_000).await,
+                found.0 - start.0
+            );
+            if let Some(below) = start.0.checked_sub(1) {
+                let mut body = Body::default();
+                let read = partition.read(Offset(below), found, 1, &mut body).await;
+                assert_eq!(read, Err(ReadError::OutOfRange));
+            }
             let next = append(&partition, 3, 500, AckLevel::Synced);
             assert!(reached(&partition, next, AckLevel::Synced).await);
         }
@@ -244,6 +279,9 @@ async fn busy_program(io: SimIo, seed: u64, rounds: u64, ledger: Ledger) {
         io.spawn(async move {
             assert!(reached(&watcher, next, level).await);
             note(&noted, number as u32, &watcher);
+            if next.0 % 3 == 0 {
+                trim(&noted, number as u32, &watcher, next).await;
+            }
         });
         io.sleep(std::time::Duration::from_micros(rng.below(60)))
             .await;

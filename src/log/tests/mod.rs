@@ -13,6 +13,7 @@ mod model;
 mod repair;
 mod scrub;
 mod steps;
+mod trim;
 mod verify;
 
 /// Runs `main` on one core of the real machine, in a directory of its own.
@@ -46,6 +47,11 @@ fn life_on_uring() {
 #[test]
 fn edges_on_uring() {
     on_uring(|io, data| async move { model::edges(io.clone(), &data).await });
+}
+
+#[test]
+fn trim_on_uring() {
+    on_uring(|io, data| async move { trim::life(io, &data).await });
 }
 
 #[test]

@@ -25,7 +25,9 @@ pub(super) async fn check<I: Io>(
     any_damaged: bool,
 ) -> Result<(), LogError> {
     let dir = paths::partition(check.data, key);
-    let segments = list_segments(check, key).await?;
+    let starts = records.iter().map(|placed| placed.record.log_start);
+    let log_start = starts.max().unwrap_or(Offset(0));
+    let segments = list_segments(check, key, log_start).await?;
     check.report.partitions.push(key);
     check.report.segments += segments.len() as u64;
     let rebuild = Rebuild {
@@ -54,12 +56,13 @@ pub(super) async fn check<I: Io>(
         true => Place::at(&dir.join(crate::log::recovery::files::DAMAGE_NOTE)),
         false => Place::at(&dir),
     };
-    check_refused(check, key, &segments, place, &reason).await
+    check_refused(check, key, (&segments, log_start), place, &reason).await
 }
 
 async fn list_segments<I: Io>(
     check: &mut Checking<'_, I>,
     key: PartitionKey,
+    log_start: Offset,
 ) -> Result<Segments, LogError> {
     let dir = paths::partition(check.data, key);
     let (mut segments, mut indexes) = (Segments::new(), Vec::new());
@@ -77,7 +80,8 @@ async fn list_segments<I: Io>(
         }
     }
     for (base, path) in indexes {
-        if !segments.contains_key(&base) {
+        // Below the start it is what is left of a trim, and goes with the next start.
+        if !segments.contains_key(&base) && base >= log_start {
             let place = Place::at(&path).partition(key);
             let what = "an index without its segment";
             check.find(Kind::Index, place, what, Remedy::Remove);
@@ -94,7 +98,11 @@ async fn check_sound<I: Io>(
     found: &Found,
     cut_bytes: u64,
 ) -> Result<(), LogError> {
-    let mut expected = Offset(0);
+    let first = found
+        .segments
+        .first()
+        .map_or(found.log_start, |first| first.base);
+    let mut expected = first.min(found.log_start);
     for (number, segment) in found.segments.iter().enumerate() {
         if segment.base != expected {
             gap_before(check, key, expected, segment.base);
@@ -219,12 +227,12 @@ fn tell_end<I: Io>(
 async fn check_refused<I: Io>(
     check: &mut Checking<'_, I>,
     key: PartitionKey,
-    files: &Segments,
+    (files, log_start): (&Segments, Offset),
     place: Place,
     reason: &str,
 ) -> Result<(), LogError> {
     let bases: Vec<Offset> = files.keys().copied().collect();
-    let mut end = Offset(0);
+    let mut end = log_start;
     for (number, base) in bases.iter().enumerate() {
         if *base > end && number == 0 {
             gap_before(check, key, end, *base);

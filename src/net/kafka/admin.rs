@@ -37,6 +37,7 @@ pub(super) async fn answer<E: Engine>(
             to.write(&alter::configs(engine, changes, is_trial).await);
         }
         Admin::CreatePartitions(request) => to.write(&alter::partitions(engine, request).await),
+        Admin::DeleteRecords(request) => to.write(&alter::delete_records(engine, request).await),
         Admin::DescribeAcls => to.write(&describe_acls::answer()),
         Admin::DescribeCluster => to.write(&describe_cluster::answer(&kafka.cluster)),
         Admin::DescribeConfigs(request) => to.write(&configs(engine, kafka, &request)),

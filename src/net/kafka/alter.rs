@@ -1,10 +1,14 @@
 //! Changing topics for administrators who speak Kafka.
 
+use crate::base::{PartitionKey, PartitionNo};
 use crate::engine::{AlterTopic, Engine, EngineError, TopicChange, TopicRef};
 use crate::net::kafka::topics;
 use crate::protocol::kafka::alter_configs::{self, AlterConfigsResponse, Asked};
 use crate::protocol::kafka::create_partitions::{
     self, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use crate::protocol::kafka::delete_records::{
+    self, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use crate::protocol::kafka::error;
 use crate::protocol::kafka::topic_settings::Refusal;
@@ -55,6 +59,35 @@ async fn widen<E: Engine>(
         ..TopicChange::default()
     };
     alter(engine, &topic.name, change, is_trial).await
+}
+
+pub(super) async fn delete_records<E: Engine>(
+    engine: &E,
+    request: DeleteRecordsRequest,
+) -> DeleteRecordsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let id = engine.topic_id(&topic.name);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            let outcome = match (id, asked.before()) {
+                (None, _) => Err(EngineError::UnknownTopic(topic.name.clone())),
+                (_, Err(refusal)) => Err(refusal),
+                (Some(id), Ok(before)) => {
+                    let number = PartitionNo(asked.partition_index as u32);
+                    engine.trim(PartitionKey::new(id, number), before).await
+                }
+            };
+            let number = asked.partition_index;
+            partitions.push(delete_records::deleted(number, outcome));
+        }
+        let name = topic.name;
+        topics.push(DeleteRecordsTopicResult { name, partitions });
+    }
+    DeleteRecordsResponse {
+        topics,
+        ..DeleteRecordsResponse::default()
+    }
 }
 
 async fn alter<E: Engine>(

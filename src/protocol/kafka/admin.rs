@@ -3,6 +3,7 @@
 use crate::protocol::kafka::alter_configs::{AlterConfigsRequest, IncrementalAlterConfigsRequest};
 use crate::protocol::kafka::api::key;
 use crate::protocol::kafka::create_partitions::CreatePartitionsRequest;
+use crate::protocol::kafka::delete_records::DeleteRecordsRequest;
 use crate::protocol::kafka::describe_acls::DescribeAclsRequest;
 use crate::protocol::kafka::describe_cluster::DescribeClusterRequest;
 use crate::protocol::kafka::describe_configs::DescribeConfigsRequest;
@@ -11,12 +12,13 @@ use crate::protocol::kafka::leader_epoch::LeaderEpochRequest;
 use crate::protocol::kafka::reassignments::ReassignmentsRequest;
 use crate::protocol::kafka::wire::{Field, Malformed, Reader, Shape};
 
-/// A request that looks at the broker, or changes topics.
+/// A request that looks at the broker, or changes topics, or what they hold.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "each is the API of that name")]
 pub enum Admin {
     AlterConfigs(AlterConfigsRequest),
     CreatePartitions(CreatePartitionsRequest),
+    DeleteRecords(DeleteRecordsRequest),
     DescribeAcls,
     DescribeCluster,
     DescribeConfigs(DescribeConfigsRequest),
@@ -33,6 +35,7 @@ impl Admin {
             key,
             key::ALTER_CONFIGS
                 | key::CREATE_PARTITIONS
+                | key::DELETE_RECORDS
                 | key::INCREMENTAL_ALTER_CONFIGS
                 | key::OFFSET_FOR_LEADER_EPOCH
                 | key::DESCRIBE_ACLS
@@ -48,6 +51,7 @@ impl Admin {
         Ok(match key {
             key::ALTER_CONFIGS => Self::AlterConfigs(Field::read(reader, shape)?),
             key::CREATE_PARTITIONS => Self::CreatePartitions(Field::read(reader, shape)?),
+            key::DELETE_RECORDS => Self::DeleteRecords(Field::read(reader, shape)?),
             key::INCREMENTAL_ALTER_CONFIGS => {
                 Self::IncrementalAlterConfigs(Field::read(reader, shape)?)
             }

@@ -65,6 +65,7 @@ pub mod key {
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
+    pub const DELETE_RECORDS: i16 = 21;
     pub const INIT_PRODUCER_ID: i16 = 22;
     pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
     pub const DESCRIBE_ACLS: i16 = 29;
@@ -103,6 +104,7 @@ pub const APIS: &[Api] = &[
     api(key::API_VERSIONS, "ApiVersions", (0, 4), 3),
     api(key::CREATE_TOPICS, "CreateTopics", (2, 7), 5),
     api(key::DELETE_TOPICS, "DeleteTopics", (1, 6), 4),
+    api(key::DELETE_RECORDS, "DeleteRecords", (0, 2), 2),
     api(key::INIT_PRODUCER_ID, "InitProducerId", (0, 5), 2),
     api(
         key::OFFSET_FOR_LEADER_EPOCH,

@@ -152,6 +152,16 @@ fn admin_requests_are_read_to_the_last_byte() {
         },
     );
     check(
+        key::DELETE_RECORDS,
+        &delete_records::DeleteRecordsRequest {
+            topics: vec![delete_records::DeleteRecordsTopic {
+                name: name(),
+                partitions: vec![Default::default(); 2],
+            }],
+            timeout_ms: 5,
+        },
+    );
+    check(
         key::DESCRIBE_LOG_DIRS,
         &describe_log_dirs::DescribeLogDirsRequest {
             topics: Some(vec![describe_log_dirs::LogDirTopic {

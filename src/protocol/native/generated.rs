@@ -410,10 +410,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for TimestampType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 14;
+pub const ENUM_MAX_REQUEST_BODY: u8 = 15;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 15] = [
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 16] = [
   RequestBody::NONE,
   RequestBody::Hello,
   RequestBody::Metadata,
@@ -429,6 +429,7 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 15] = [
   RequestBody::CommitOffsets,
   RequestBody::DeleteGroup,
   RequestBody::AlterTopic,
+  RequestBody::TrimPartition,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -451,9 +452,10 @@ impl RequestBody {
   pub const CommitOffsets: Self = Self(12);
   pub const DeleteGroup: Self = Self(13);
   pub const AlterTopic: Self = Self(14);
+  pub const TrimPartition: Self = Self(15);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 14;
+  pub const ENUM_MAX: u8 = 15;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -470,6 +472,7 @@ impl RequestBody {
     Self::CommitOffsets,
     Self::DeleteGroup,
     Self::AlterTopic,
+    Self::TrimPartition,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -489,6 +492,7 @@ impl RequestBody {
       Self::CommitOffsets => Some("CommitOffsets"),
       Self::DeleteGroup => Some("DeleteGroup"),
       Self::AlterTopic => Some("AlterTopic"),
+      Self::TrimPartition => Some("TrimPartition"),
       _ => None,
     }
   }
@@ -640,10 +644,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for GroupState {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 15;
+pub const ENUM_MAX_REPLY_BODY: u8 = 16;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 16] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 17] = [
   ReplyBody::NONE,
   ReplyBody::Refused,
   ReplyBody::Welcome,
@@ -660,6 +664,7 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 16] = [
   ReplyBody::OffsetsCommitted,
   ReplyBody::GroupDeleted,
   ReplyBody::TopicAltered,
+  ReplyBody::PartitionTrimmed,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -683,9 +688,10 @@ impl ReplyBody {
   pub const OffsetsCommitted: Self = Self(13);
   pub const GroupDeleted: Self = Self(14);
   pub const TopicAltered: Self = Self(15);
+  pub const PartitionTrimmed: Self = Self(16);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 15;
+  pub const ENUM_MAX: u8 = 16;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Refused,
@@ -703,6 +709,7 @@ impl ReplyBody {
     Self::OffsetsCommitted,
     Self::GroupDeleted,
     Self::TopicAltered,
+    Self::PartitionTrimmed,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -723,6 +730,7 @@ impl ReplyBody {
       Self::OffsetsCommitted => Some("OffsetsCommitted"),
       Self::GroupDeleted => Some("GroupDeleted"),
       Self::TopicAltered => Some("TopicAltered"),
+      Self::PartitionTrimmed => Some("PartitionTrimmed"),
       _ => None,
     }
   }
@@ -5080,6 +5088,137 @@ impl ::core::fmt::Debug for AlterTopic<'_> {
       ds.finish()
   }
 }
+pub enum TrimPartitionOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct TrimPartition<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TrimPartition<'a> {
+  type Inner = TrimPartition<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TrimPartition<'a> {
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PARTITION: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BEFORE: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TrimPartition { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TrimPartitionArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TrimPartition<'bldr>> {
+    let mut builder = TrimPartitionBuilder::new(_fbb);
+    if let Some(x) = args.before { builder.add_before(x); }
+    builder.add_partition(args.partition);
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn topic(&self) -> &'a Uuid {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Uuid>(TrimPartition::VT_TOPIC, None).unwrap()}
+  }
+  #[inline]
+  pub fn partition(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TrimPartition::VT_PARTITION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn before(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TrimPartition::VT_BEFORE, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TrimPartition<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<Uuid>("topic", Self::VT_TOPIC, true)?
+     .visit_field::<u32>("partition", Self::VT_PARTITION, false)?
+     .visit_field::<u64>("before", Self::VT_BEFORE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TrimPartitionArgs<'a> {
+    pub topic: Option<&'a Uuid>,
+    pub partition: u32,
+    pub before: Option<u64>,
+}
+impl<'a> Default for TrimPartitionArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TrimPartitionArgs {
+      topic: None, // required field
+      partition: 0,
+      before: None,
+    }
+  }
+}
+
+pub struct TrimPartitionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TrimPartitionBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_topic(&mut self, topic: &Uuid) {
+    self.fbb_.push_slot_always::<&Uuid>(TrimPartition::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn add_partition(&mut self, partition: u32) {
+    self.fbb_.push_slot::<u32>(TrimPartition::VT_PARTITION, partition, 0);
+  }
+  #[inline]
+  pub fn add_before(&mut self, before: u64) {
+    self.fbb_.push_slot_always::<u64>(TrimPartition::VT_BEFORE, before);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TrimPartitionBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TrimPartitionBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TrimPartition<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, TrimPartition::VT_TOPIC,"topic");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TrimPartition<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TrimPartition");
+      ds.field("topic", &self.topic());
+      ds.field("partition", &self.partition());
+      ds.field("before", &self.before());
+      ds.finish()
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -5325,6 +5464,20 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_trim_partition(&self) -> Option<TrimPartition<'a>> {
+    if self.body_type() == RequestBody::TrimPartition {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { TrimPartition::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -5349,6 +5502,7 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::CommitOffsets => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CommitOffsets>>("RequestBody::CommitOffsets", pos),
           RequestBody::DeleteGroup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DeleteGroup>>("RequestBody::DeleteGroup", pos),
           RequestBody::AlterTopic => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AlterTopic>>("RequestBody::AlterTopic", pos),
+          RequestBody::TrimPartition => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TrimPartition>>("RequestBody::TrimPartition", pos),
           _ => Ok(()),
         }
      })?
@@ -5497,6 +5651,13 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::AlterTopic => {
           if let Some(x) = self.body_as_alter_topic() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::TrimPartition => {
+          if let Some(x) = self.body_as_trim_partition() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -7898,6 +8059,102 @@ impl ::core::fmt::Debug for TopicAltered<'_> {
       ds.finish()
   }
 }
+pub enum PartitionTrimmedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PartitionTrimmed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PartitionTrimmed<'a> {
+  type Inner = PartitionTrimmed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PartitionTrimmed<'a> {
+  pub const VT_LOG_START: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PartitionTrimmed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PartitionTrimmedArgs
+  ) -> ::flatbuffers::WIPOffset<PartitionTrimmed<'bldr>> {
+    let mut builder = PartitionTrimmedBuilder::new(_fbb);
+    builder.add_log_start(args.log_start);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn log_start(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PartitionTrimmed::VT_LOG_START, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PartitionTrimmed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("log_start", Self::VT_LOG_START, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PartitionTrimmedArgs {
+    pub log_start: u64,
+}
+impl<'a> Default for PartitionTrimmedArgs {
+  #[inline]
+  fn default() -> Self {
+    PartitionTrimmedArgs {
+      log_start: 0,
+    }
+  }
+}
+
+pub struct PartitionTrimmedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PartitionTrimmedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_log_start(&mut self, log_start: u64) {
+    self.fbb_.push_slot::<u64>(PartitionTrimmed::VT_LOG_START, log_start, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PartitionTrimmedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PartitionTrimmedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PartitionTrimmed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PartitionTrimmed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PartitionTrimmed");
+      ds.field("log_start", &self.log_start());
+      ds.finish()
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -8157,6 +8414,20 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_partition_trimmed(&self) -> Option<PartitionTrimmed<'a>> {
+    if self.body_type() == ReplyBody::PartitionTrimmed {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { PartitionTrimmed::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -8182,6 +8453,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::OffsetsCommitted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<OffsetsCommitted>>("ReplyBody::OffsetsCommitted", pos),
           ReplyBody::GroupDeleted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GroupDeleted>>("ReplyBody::GroupDeleted", pos),
           ReplyBody::TopicAltered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TopicAltered>>("ReplyBody::TopicAltered", pos),
+          ReplyBody::PartitionTrimmed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PartitionTrimmed>>("ReplyBody::PartitionTrimmed", pos),
           _ => Ok(()),
         }
      })?
@@ -8337,6 +8609,13 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::TopicAltered => {
           if let Some(x) = self.body_as_topic_altered() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::PartitionTrimmed => {
+          if let Some(x) = self.body_as_partition_trimmed() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

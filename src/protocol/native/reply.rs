@@ -25,6 +25,8 @@ pub enum Reply<'a> {
     TopicCreated(TopicInfo),
     /// The topic was changed.
     TopicAltered(TopicInfo),
+    /// The partition was trimmed: the first offset that can be read now.
+    PartitionTrimmed(Offset),
     /// The topic was deleted.
     TopicDeleted,
     /// State of some of a topic's partitions.
@@ -178,6 +180,10 @@ fn decode_cold<'a>(root: &wire::Reply<'a>) -> Result<Reply<'a>, ReplyError> {
         ReplyBody::TopicAltered => {
             let altered = root.body_as_topic_altered().ok_or_else(missing)?;
             Reply::TopicAltered(topic(&altered.topic())?)
+        }
+        ReplyBody::PartitionTrimmed => {
+            let trimmed = root.body_as_partition_trimmed().ok_or_else(missing)?;
+            Reply::PartitionTrimmed(Offset(trimmed.log_start()))
         }
         ReplyBody::TopicDeleted => Reply::TopicDeleted,
         ReplyBody::TopicDescribed => {

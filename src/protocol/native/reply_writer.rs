@@ -43,6 +43,8 @@ const _: () = assert!(
         <= FRAME_HEADER_BYTES_MAX
 );
 
+type Union = WIPOffset<UnionWIPOffset>;
+
 /// Writes replies; keeps its memory between them. Each method appends one frame to `out`.
 #[derive(Default)]
 pub struct ReplyWriter {
@@ -138,16 +140,11 @@ impl ReplyWriter {
         result: &Result<TopicInfo, EngineError>,
         out: &mut Vec<u8>,
     ) {
-        let info = match result {
-            Ok(info) => info,
-            Err(error) => return self.engine_refused(correlation, error, out),
-        };
-        self.begin();
-        let args = wire::TopicCreatedArgs {
-            topic: Some(topic(&mut self.scratch, info)),
-        };
-        let body = wire::TopicCreated::create(&mut self.scratch, &args).as_union_value();
-        self.finish(correlation, ReplyBody::TopicCreated, body, 0, out);
+        self.with_topic(correlation, result, out, |b, topic| {
+            let args = wire::TopicCreatedArgs { topic: Some(topic) };
+            let body = wire::TopicCreated::create(b, &args).as_union_value();
+            (ReplyBody::TopicCreated, body)
+        });
     }
 
     /// Answers the change of a topic.
@@ -157,15 +154,47 @@ impl ReplyWriter {
         result: &Result<TopicInfo, EngineError>,
         out: &mut Vec<u8>,
     ) {
-        let info = match result {
-            Ok(info) => info,
+        self.with_topic(correlation, result, out, |b, topic| {
+            let args = wire::TopicAlteredArgs { topic: Some(topic) };
+            let body = wire::TopicAltered::create(b, &args).as_union_value();
+            (ReplyBody::TopicAltered, body)
+        });
+    }
+
+    /// A reply that is a topic, or a refusal.
+    fn with_topic(
+        &mut self,
+        correlation: u32,
+        result: &Result<TopicInfo, EngineError>,
+        out: &mut Vec<u8>,
+        body: impl FnOnce(&mut Scratch, WIPOffset<wire::Topic<'static>>) -> (ReplyBody, Union),
+    ) {
+        match result {
+            Ok(info) => {
+                self.begin();
+                let topic = topic(&mut self.scratch, info);
+                let (kind, body) = body(&mut self.scratch, topic);
+                self.finish(correlation, kind, body, 0, out);
+            }
+            Err(error) => self.engine_refused(correlation, error, out),
+        }
+    }
+
+    /// Answers the trim of a partition.
+    pub fn partition_trimmed(
+        &mut self,
+        correlation: u32,
+        result: &Result<Offset, EngineError>,
+        out: &mut Vec<u8>,
+    ) {
+        let log_start = match result {
+            Ok(offset) => offset.0,
             Err(error) => return self.engine_refused(correlation, error, out),
         };
         self.begin();
-        let topic = Some(topic(&mut self.scratch, info));
-        let args = wire::TopicAlteredArgs { topic };
-        let body = wire::TopicAltered::create(&mut self.scratch, &args).as_union_value();
-        self.finish(correlation, ReplyBody::TopicAltered, body, 0, out);
+        let args = wire::PartitionTrimmedArgs { log_start };
+        let body = wire::PartitionTrimmed::create(&mut self.scratch, &args).as_union_value();
+        self.finish(correlation, ReplyBody::PartitionTrimmed, body, 0, out);
     }
 
     /// Answers the deletion of a topic.

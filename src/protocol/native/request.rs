@@ -28,6 +28,13 @@ pub enum Request<'a> {
     CreateTopic(NewTopic),
     /// Changes a topic.
     AlterTopic(AlterTopic),
+    /// Gives up the records of a partition below an offset, or all that can be read.
+    Trim {
+        /// Which partition.
+        of: PartitionKey,
+        /// The first offset that is kept.
+        before: Option<Offset>,
+    },
     /// Deletes a topic.
     DeleteTopic(DeleteTopic),
     /// State of a topic's partitions, from one on.
@@ -181,6 +188,13 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
             create_topic(&root.body_as_create_topic().ok_or_else(missing)?)?
         }
         RequestBody::AlterTopic => alter_topic(&root.body_as_alter_topic().ok_or_else(missing)?)?,
+        RequestBody::TrimPartition => {
+            let trim = root.body_as_trim_partition().ok_or_else(missing)?;
+            Request::Trim {
+                of: key(trim.topic(), trim.partition()),
+                before: trim.before().map(Offset),
+            }
+        }
         RequestBody::DeleteTopic => Request::DeleteTopic(DeleteTopic {
             topic: topic_ref(&root.body_as_delete_topic().ok_or_else(missing)?.topic())?,
         }),

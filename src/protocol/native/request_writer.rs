@@ -3,7 +3,7 @@
 use super::wire::{self, RequestBody};
 use super::{MetadataQuery, OffsetEntry, Scratch, VERSIONS, frame};
 use crate::base::limits::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX};
-use crate::base::{AckLevel, PartitionKey, TimestampType};
+use crate::base::{AckLevel, Offset, PartitionKey, TimestampType};
 use crate::engine::{FetchRequest, NewTopic, OffsetQuery, TopicChange, TopicRef, TopicSettings};
 use flatbuffers::{UnionWIPOffset, WIPOffset};
 use thiserror::Error;
@@ -129,6 +129,24 @@ impl RequestWriter {
         let args = wire::AlterTopicArgs { topic, change };
         let body = wire::AlterTopic::create(b, &args).as_union_value();
         self.finish(correlation, RequestBody::AlterTopic, body, 0, out)
+    }
+
+    /// Gives up the records of a partition below `before`, or all that can be read.
+    pub fn trim(
+        &mut self,
+        correlation: u32,
+        of: PartitionKey,
+        before: Option<Offset>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let b = self.begin();
+        let args = wire::TrimPartitionArgs {
+            topic: Some(&of.topic.into()),
+            partition: of.partition.0,
+            before: before.map(|offset| offset.0),
+        };
+        let body = wire::TrimPartition::create(b, &args).as_union_value();
+        self.finish(correlation, RequestBody::TrimPartition, body, 0, out)
     }
 
     /// Deletes a topic.

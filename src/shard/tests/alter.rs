@@ -5,16 +5,7 @@ use super::*;
 use crate::base::TimestampType;
 use crate::engine::{AlterTopic, OffsetQuery, TopicChange, TopicRef};
 
-const NONE: TopicChange = TopicChange {
-    partitions: None,
-    ack: None,
-    segment_bytes: None,
-    segment_ms: None,
-    batch_bytes_max: None,
-    timestamp_type: None,
-    timestamp_before_ms_max: None,
-    timestamp_after_ms_max: None,
-};
+const NONE: TopicChange = TopicChange::NONE;
 
 impl Broker {
     async fn alter(&self, core: u16, change: TopicChange) -> Result<TopicInfo, EngineError> {

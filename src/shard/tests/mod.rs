@@ -10,6 +10,7 @@ mod numbered;
 mod restart;
 mod stages;
 mod topics;
+mod trim;
 
 use crate::base::record::{BatchBuilder, records};
 use crate::base::{AckLevel, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs};

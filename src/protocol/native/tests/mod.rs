@@ -176,6 +176,10 @@ fn topic_requests() -> Vec<(&'static str, Vec<u8>)> {
             frame(|o| w.alter_topic(11, &name, &change(), o).expect(fits)),
         ),
         (
+            "trim",
+            frame(|o| w.trim(12, key(3), Some(Offset(77)), o).expect(fits)),
+        ),
+        (
             "delete_topic",
             frame(|o| w.delete_topic(5, &name, o).expect(fits)),
         ),
@@ -266,6 +270,10 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
         (
             "topic_altered",
             frame(|o| w.topic_altered(12, &Ok(altered()), o)),
+        ),
+        (
+            "partition_trimmed",
+            frame(|o| w.partition_trimmed(13, &Ok(Offset(70)), o)),
         ),
         ("topic_deleted", frame(|o| w.topic_deleted(5, &Ok(()), o))),
         (
@@ -372,6 +380,10 @@ fn the_broker_reads_what_the_client_wrote() {
     };
     assert_eq!((&alter.topic, alter.change), (&logs, change()));
     assert!(!alter.is_trial);
+    let Request::Trim { of, before } = named("trim") else {
+        panic!()
+    };
+    assert_eq!((of, before), (key(3), Some(Offset(77))));
     assert!(matches!(named("delete_topic"), Request::DeleteTopic(d) if d.topic == logs));
     assert!(matches!(
         named("describe_topic"),
