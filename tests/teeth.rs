@@ -54,6 +54,8 @@ const INSTANCE: &str =
     "group::tests::members::a_static_member_comes_back_without_a_rebalance_and_fences_the_old_one";
 const GENERATION: &str = "group::tests::members::heartbeats_by_state_and_generation";
 const SILENT: &str = "group::tests::members::a_silent_member_is_dropped_and_the_others_rebalance";
+const TRIM: &str =
+    "shard::tests::trim::a_trim_that_was_answered_survives_a_power_cut_at_any_effect";
 const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
 
 /// A bug, the test program that catches it, and the test.
@@ -108,6 +110,9 @@ const CATCHERS: &[Catcher] = &[
     ("any-generation", LIB, GENERATION),
     ("keep-silent-member", LIB, SILENT),
     ("acks-all-written", LIB, ACKS),
+    ("trim-early", LIB, TRIM),
+    ("forget-trim", LIB, TRIM),
+    ("follow-trimmed", LIB, CRASH_KILL),
 ];
 
 /// The test programs with the bugs in them, by the names of their targets.

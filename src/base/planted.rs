@@ -95,6 +95,12 @@ pub enum Bug {
     KeepSilentMember,
     /// A Kafka producer that waits for all replicas is answered when its records are written, not synced.
     AcksAllWritten,
+    /// A trim is told before its record is durable.
+    TrimEarly,
+    /// The journal does not say where a trimmed partition begins.
+    ForgetTrim,
+    /// A start looks for the files of segments that were trimmed away.
+    FollowTrimmed,
 }
 
 /// Every bug with the name that switches it on.
@@ -144,6 +150,9 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("any-generation", Bug::AnyGeneration),
     ("keep-silent-member", Bug::KeepSilentMember),
     ("acks-all-written", Bug::AcksAllWritten),
+    ("trim-early", Bug::TrimEarly),
+    ("forget-trim", Bug::ForgetTrim),
+    ("follow-trimmed", Bug::FollowTrimmed),
 ];
 
 /// Whether `bug` is switched on.

@@ -1,5 +1,6 @@
 //! What one commit cycle takes: walks the dirty partitions, fills the journal entry, collects the direct writes.
 
+use crate::base::Offset;
 use crate::base::limits::{BLOCK_BYTES, DIRECT_BYTES_MIN, LONE_DIRECT_BYTES_MIN};
 use crate::base::planted::{Bug, planted};
 use crate::io::Io;
@@ -227,7 +228,7 @@ fn take_segment<I: Io>(
         inline_pos: taken.inline_pos,
         inline_bytes: taken.inline_bytes as u32,
         max_timestamp: end.max_timestamp,
-        log_start: partition.start_asked.get(),
+        log_start: log_start(partition),
     };
     writer.push(&record, tail.inline(&taken));
     partition.note_boundary(segment.base, end);
@@ -248,6 +249,14 @@ fn take_segment<I: Io>(
         direct,
     });
     true
+}
+
+/// What the record says of where the partition begins.
+fn log_start<I: Io>(partition: &Partition<I>) -> Offset {
+    match planted(Bug::ForgetTrim) {
+        true => Offset(0),
+        false => partition.start_asked.get(),
+    }
 }
 
 fn take_delete<I: Io>(
@@ -271,7 +280,7 @@ fn take_delete<I: Io>(
         inline_pos: 0,
         inline_bytes: 0,
         max_timestamp: 0,
-        log_start: partition.start_asked.get(),
+        log_start: log_start(partition),
     };
     writer.push(&record, &[]);
     partition.delete_taken.set(true);

@@ -207,7 +207,9 @@ impl<I: Io> Rebuild<'_, I> {
         let starts = records.iter().map(|placed| placed.record.log_start);
         let start = starts.max().unwrap_or(Offset(0));
         let bases = records.iter().map(|placed| placed.record.segment);
-        let floor = bases.filter(|base| *base <= start).max();
+        let floor = bases
+            .filter(|base| *base <= start && !planted(Bug::FollowTrimmed))
+            .max();
         let promise = self.follow(records, floor.unwrap_or(Offset(0))).await?;
         match promise.last.log_start < start {
             true => self.follow(records, Offset(0)).await,
