@@ -96,6 +96,14 @@ const CLIENTS: &[Client] = &[
         run: || (PathBuf::from("bash"), vec![script("rsyslog.sh")]),
     },
     Client {
+        name: "rdkafka-performance",
+        install: install_rdkafka_performance,
+        run: || {
+            let words = vec![script("rdkafka_performance.sh"), cache().join("rdkafka")];
+            (PathBuf::from("bash"), words)
+        },
+    },
+    Client {
         name: "java-tools",
         install: || install_java(JAVA_4),
         run: || {
@@ -225,6 +233,12 @@ fn install_java(version: &str) -> Result<(), String> {
         .arg("-d")
         .arg(&classes)
         .arg(script("java/Client.java")))
+}
+
+fn install_rdkafka_performance() -> Result<(), String> {
+    let mut install = Command::new("bash");
+    install.arg(script("rdkafka_performance.sh")).arg("install");
+    run(install.arg(cache().join("rdkafka")))
 }
 
 fn install_rsyslog() -> Result<(), String> {
