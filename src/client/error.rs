@@ -79,7 +79,7 @@ pub enum ClientError {
     },
     /// A batch that this client cannot unpack.
     #[error(
-        "topic {topic} partition {partition} at offset {offset}: compressed with {codec}, which this client cannot read yet"
+        "topic {topic} partition {partition} at offset {offset}: a compressed batch cannot be read: {cause}; begin behind it"
     )]
     Compressed {
         /// The topic.
@@ -88,8 +88,8 @@ pub enum ClientError {
         partition: u32,
         /// The first offset of the batch.
         offset: Offset,
-        /// The compression.
-        codec: &'static str,
+        /// What is wrong.
+        cause: String,
     },
 }
 

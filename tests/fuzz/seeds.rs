@@ -16,6 +16,7 @@ use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
 use millrace::protocol::kafka::Api;
 use millrace::protocol::kafka::api::{APIS, find, key};
+use std::io::Write;
 use std::path::Path;
 
 /// Something that takes bytes from outside or from disk.
@@ -44,6 +45,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("fuzz kafka_request", kafka_requests),
     target("fuzz kafka_dispatch", kafka_conversations),
     target("fuzz record_batch", batches),
+    target("fuzz unpack", packed_batches),
     target("fuzz journal_entry", || stored(".wal", BLOCK_BYTES, &[])),
     target("fuzz journal_file", || stored(".wal", 0, &[])),
     target("fuzz index_file", || stored(".idx", 0, &index_key())),
@@ -210,6 +212,35 @@ fn batch(count: usize, value: &[u8]) -> Vec<u8> {
 
 fn batches() -> Vec<Vec<u8>> {
     vec![batch(1, b""), batch(3, b"value"), batch(40, &[7; 60])]
+}
+
+/// A batch with its records as each codec makes them; snappy also as the Java library frames it.
+fn packed_batches() -> Vec<Vec<u8>> {
+    let plain = batch(40, &[7; 60]);
+    let (header, records) = plain.split_at(61);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(records).unwrap();
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(records).unwrap();
+    let snappy = snap::raw::Encoder::new().compress_vec(records).unwrap();
+    let head = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+    let framed = [&head[..], &(snappy.len() as u32).to_be_bytes(), &snappy].concat();
+    let zstd = zstd::encode_all(records, 3).unwrap();
+    let packed = [
+        (1, gzip.finish().unwrap()),
+        (2, snappy),
+        (2, framed),
+        (3, lz4.finish().unwrap()),
+        (4, zstd),
+    ];
+    let seed = |(codec, packed): &(u8, Vec<u8>)| {
+        let mut bytes = [header, packed].concat();
+        let length = (bytes.len() - 12) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[22] = *codec;
+        bytes
+    };
+    packed.iter().map(seed).collect()
 }
 
 /// The key of the partition whose files [`stored`] takes, as the index target wants it, and the base offset 0.

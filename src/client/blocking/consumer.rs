@@ -260,7 +260,11 @@ fn records<'a>(
 ) -> impl Iterator<Item = Result<Record<'a>, ClientError>> + use<'a> {
     chunk.spans.iter().flat_map(move |span| {
         // Offsets pass by in a control batch, such as one that stands for lost records; there is nothing to hand out.
-        let batches = batches(&chunk.buffer[span.bytes.clone()]);
+        let buffer = match span.is_unpacked {
+            true => &chunk.unpacked,
+            false => &chunk.buffer,
+        };
+        let batches = batches(&buffer[span.bytes.clone()]);
         let batches = batches.filter(|batch| !batch.is_control());
         batches.flat_map(move |batch| {
             let base = batch.base_offset();

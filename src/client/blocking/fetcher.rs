@@ -10,10 +10,12 @@
 
 use super::Dialer;
 use super::connection::Connection;
+use crate::base::limits::FETCH_BYTES_MAX;
 use crate::base::{Offset, PartitionKey, PartitionNo, RecordBatch};
 use crate::client::ClientError;
 use crate::client::backoff::Backoff;
 use crate::client::session::Session;
+use crate::client::unpack::unpack;
 use crate::protocol::native::{FetchPartition, FetchRequest, FetchedReply, Reply, TopicInfo};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
@@ -22,10 +24,14 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// What one fetch brings is unpacked so far, and one batch further.
+const UNPACKED_CHUNK_BYTES: usize = 32 << 20;
+const _: () = assert!(UNPACKED_CHUNK_BYTES > FETCH_BYTES_MAX);
+
 /// How soon a stop is noticed while waiting to try again.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
-/// Record batches of one partition inside a chunk's buffer, all checked and none compressed.
+/// Record batches of one partition inside one of a chunk's buffers, all checked and none compressed.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     pub(super) partition: u32,
@@ -36,12 +42,16 @@ pub(super) struct Span {
     pub(super) high_watermark: Offset,
     /// Where in the buffer; may be empty.
     pub(super) bytes: Range<usize>,
+    /// Whether that is the buffer of what was compressed.
+    pub(super) is_unpacked: bool,
 }
 
 /// What one fetch brought.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) buffer: Vec<u8>,
+    /// Of partitions that had a compressed batch: all their batches, uncompressed.
+    pub(super) unpacked: Vec<u8>,
     pub(super) spans: Vec<Span>,
 }
 
@@ -167,15 +177,14 @@ impl Fetcher {
         open.send(&[])?;
         let mut chunk = self.spares.try_recv().unwrap_or_default();
         chunk.spans.clear();
+        chunk.unpacked.clear();
         let body_bytes = match open.receive()?.1 {
-            Reply::Fetched(fetched) => {
-                take(&self.topic, &mut self.request, &fetched, &mut chunk.spans)?
-            }
+            Reply::Fetched(fetched) => take(&self.topic, &mut self.request, &fetched, &mut chunk)?,
             Reply::Refused(refusal) => return Err(refusal.into()),
             _ => unreachable!("the session holds replies against requests"),
         };
         let end = open.session().inbox.swap(&mut chunk.buffer);
-        for span in &mut chunk.spans {
+        for span in chunk.spans.iter_mut().filter(|span| !span.is_unpacked) {
             let body = end - body_bytes;
             span.bytes = body + span.bytes.start..body + span.bytes.end;
         }
@@ -203,13 +212,13 @@ impl Fetcher {
     }
 }
 
-/// Checks a reply, moves the request's offsets behind what it brought, and notes the spans, counted from the body's
-/// first byte. Returns the body's bytes.
+/// Checks a reply, unpacks what is compressed, moves the request's offsets behind what it brought, and notes the spans,
+/// counted from the first byte of the body, or of what is unpacked. Returns the body's bytes.
 fn take(
     topic: &TopicInfo,
     request: &mut FetchRequest,
     fetched: &FetchedReply<'_>,
-    spans: &mut Vec<Span>,
+    chunk: &mut Chunk,
 ) -> Result<usize, ClientError> {
     let mut at = 0;
     let mut nexts = Vec::with_capacity(request.partitions.len());
@@ -218,14 +227,22 @@ fn take(
             return Err(refusal.into());
         }
         let partition = asked.key.partition.0;
-        let next = check(topic, partition, asked.from, entry.batches)?;
-        nexts.push(next);
-        spans.push(Span {
+        let taken = check(
+            topic,
+            partition,
+            asked.from,
+            entry.batches,
+            &mut chunk.unpacked,
+        )?;
+        nexts.push(taken.next);
+        let is_unpacked = taken.unpacked.is_some();
+        chunk.spans.push(Span {
             partition,
             from: asked.from,
-            next,
+            next: taken.next,
             high_watermark: entry.high_watermark,
-            bytes: at..at + entry.batches.len(),
+            bytes: taken.unpacked.unwrap_or(at..at + entry.batches.len()),
+            is_unpacked,
         });
         at += entry.batches.len();
     }
@@ -235,16 +252,27 @@ fn take(
     Ok(at)
 }
 
-/// Checks every batch of `bytes`; the offset after the last of them, never below `from`.
+/// What came of one partition's batches.
+struct Taken {
+    /// The offset after the last of them, never below the one asked for.
+    next: Offset,
+    /// Where they are, uncompressed, if one of them was not.
+    unpacked: Option<Range<usize>>,
+}
+
+/// Checks every batch of `bytes`. From the first compressed one on they go into `unpacked`, those before it, too; where
+/// that is full, what remains is left to be fetched again.
 fn check(
     topic: &TopicInfo,
     partition: u32,
     from: Offset,
-    mut bytes: &[u8],
-) -> Result<Offset, ClientError> {
-    let mut next = from;
-    while !bytes.is_empty() {
-        let parsed = RecordBatch::parse(bytes);
+    bytes: &[u8],
+    unpacked: &mut Vec<u8>,
+) -> Result<Taken, ClientError> {
+    let (mut next, mut at, begin) = (from, 0, unpacked.len());
+    let mut is_packed = false;
+    while at < bytes.len() {
+        let parsed = RecordBatch::parse(&bytes[at..]);
         let batch = parsed.and_then(|batch| batch.check().map(|()| batch));
         let batch = batch.map_err(|error| ClientError::Damaged {
             topic: topic.name.clone(),
@@ -252,28 +280,29 @@ fn check(
             offset: next,
             cause: error.to_string(),
         })?;
-        if batch.is_compressed() {
-            return Err(ClientError::Compressed {
+        if batch.is_compressed() && !is_packed {
+            is_packed = true;
+            unpacked.extend_from_slice(&bytes[..at]);
+        }
+        if is_packed {
+            // The first of the reply is always taken, or nothing would ever go on.
+            if unpacked.len() >= UNPACKED_CHUNK_BYTES {
+                break;
+            }
+            unpack(&batch, unpacked).map_err(|error| ClientError::Compressed {
                 topic: topic.name.clone(),
                 partition,
                 offset: batch.base_offset(),
-                codec: codec(batch.header().attributes.get()),
-            });
+                cause: error.to_string(),
+            })?;
         }
         next = next.max(batch.next_offset());
-        bytes = &bytes[batch.bytes().len()..];
+        at += batch.bytes().len();
     }
-    Ok(next)
-}
-
-fn codec(attributes: i16) -> &'static str {
-    match attributes & 0x07 {
-        1 => "gzip",
-        2 => "snappy",
-        3 => "lz4",
-        4 => "zstd",
-        _ => "an unknown codec",
-    }
+    Ok(Taken {
+        next,
+        unpacked: is_packed.then_some(begin..unpacked.len()),
+    })
 }
 
 /// Whether a high watermark is one that was not told yet.

@@ -379,8 +379,57 @@ fn damage_and_compression_are_told_not_skipped() {
     });
     assert!(matches!(
         compressed,
-        ClientError::Compressed { codec: "zstd", .. }
+        ClientError::Compressed {
+            offset: Offset(0),
+            ..
+        }
     ));
+}
+
+#[test]
+fn compressed_batches_are_read_among_others() {
+    let server = serve(1);
+    let mut client = client(&server);
+    let mut builder = BatchBuilder::new();
+    builder.push(TimestampMs(1), None, Some(b"value"), &[]);
+    builder.push(TimestampMs(1), None, Some(b"another"), &[]);
+    let plain = builder.finish().to_vec();
+    let mut packed = plain[..61].to_vec();
+    packed.extend(zstd::encode_all(&plain[61..], 3).expect("memory"));
+    let length = (packed.len() - 12) as i32;
+    packed[8..12].copy_from_slice(&length.to_be_bytes());
+    packed[22] = 4;
+    let crc = crate::base::checksum::crc32c(&packed[21..]);
+    packed[17..21].copy_from_slice(&crc.to_be_bytes());
+    server.with(|broker| {
+        let key = broker.topic("t", 1).key(0);
+        for (number, bytes) in [&plain, &packed, &plain, &packed].into_iter().enumerate() {
+            let mut bytes = bytes.clone();
+            crate::base::batch::stamp(&mut bytes, Offset(2 * number as u64), 0);
+            broker.plant(key, bytes);
+        }
+    });
+    let options = ConsumerOptions {
+        start: StartAt::Offset(Offset(1)),
+        ..ConsumerOptions::default()
+    };
+    let mut consumer = client.consumer("t", None, options).expect("there");
+    let mut found = Vec::new();
+    for _ in 0..7 {
+        if found.len() == 7 {
+            break;
+        }
+        for record in consumer.poll(Duration::from_secs(5)).expect("it is good") {
+            let record = record.expect("good");
+            found.push((record.offset.0, record.value.expect("one").to_vec()));
+        }
+    }
+    let value = |offset| match offset % 2 {
+        0 => b"value".to_vec(),
+        _ => b"another".to_vec(),
+    };
+    let wanted: Vec<_> = (1..8).map(|offset| (offset, value(offset))).collect();
+    assert_eq!(found, wanted);
 }
 
 #[test]
