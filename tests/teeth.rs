@@ -23,6 +23,8 @@ const SAMPLE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(240);
 
 const CRASH_KILL: &str = "log::tests::crash::what_was_written_survives_a_kill_at_every_effect";
+const CRASH_TRIM: &str =
+    "log::tests::crash::what_was_trimmed_stays_so_after_a_crash_at_every_effect";
 const CRASH_POWER: &str = "log::tests::crash::what_was_synced_survives_a_power_cut_at_every_effect";
 const BUSY: &str = "log::tests::crash::what_was_acked_survives_with_many_cycles_in_flight";
 const FAIL: &str = "log::tests::fail::a_failure_at_any_operation_is_final_or_harmless";
@@ -112,7 +114,7 @@ const CATCHERS: &[Catcher] = &[
     ("acks-all-written", LIB, ACKS),
     ("trim-early", LIB, TRIM),
     ("forget-trim", LIB, TRIM),
-    ("follow-trimmed", LIB, CRASH_KILL),
+    ("follow-trimmed", LIB, CRASH_TRIM),
 ];
 
 /// The test programs with the bugs in them, by the names of their targets.
