@@ -13,6 +13,7 @@ mod process;
 use process::{Broker, Directory, cpus};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A client: how it is got, and how its script is run.
@@ -184,7 +185,8 @@ fn install_kcat() -> Result<(), String> {
 
 fn install_python() -> Result<(), String> {
     let folder = cache().join("python");
-    if !python_path().exists() {
+    let has_pip = run(Command::new(python_path()).args(["-m", "pip", "--version"]));
+    if has_pip.is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     }
     let pip = ["-m", "pip", "install", "-q", "--prefer-binary"];
@@ -269,7 +271,12 @@ fn is_had(name: &str, install: fn() -> Result<(), String>) -> bool {
     if !is_wanted(name) {
         return false;
     }
-    let had = install();
+    // The tests of this file run at once, and share what they install.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let had = {
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        install()
+    };
     if let Err(reason) = &had {
         println!("SKIPPED: {name}, which cannot be had here: {reason}");
     }
