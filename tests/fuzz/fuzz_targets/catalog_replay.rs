@@ -21,6 +21,14 @@ fuzz_target!(|bytes: &[u8]| {
         match &record {
             Record::TopicCreated(topic) => assert_eq!(catalog.by_id(topic.id), Some(topic)),
             Record::TopicDeleted { id } => assert!(catalog.is_deleted(*id)),
+            Record::TopicAltered {
+                id,
+                partitions,
+                settings,
+            } => {
+                let topic = catalog.by_id(*id).expect("only what is there is altered");
+                assert_eq!((topic.partitions, topic.settings), (*partitions, *settings));
+            }
         }
     }
     let mut last = "";

@@ -6,9 +6,9 @@ use millrace::base::{
     AckLevel, Body, CoreId, Offset, PartitionKey, RecordBatch, TimestampMs, TopicId,
 };
 use millrace::engine::{
-    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition, FetchRequest,
-    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
-    Produced, TopicInfo, TopicRef,
+    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition,
+    FetchRequest, FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery,
+    PartitionInfo, Produced, TopicInfo, TopicRef,
 };
 use millrace::group::{self, Coordinator, Effect, Moment};
 use millrace::io::sim::{SimIo, SimSource};
