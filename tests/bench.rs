@@ -207,6 +207,17 @@ fn await_records(broker: &Broker, records: u64, load: &mut Child) {
     }
 }
 
+/// A small catch-up by several connections.
+const CATCH_UP: [&str; 7] = [
+    "consume",
+    "--fill",
+    "4M",
+    "--partitions",
+    "3",
+    "--connections",
+    "2",
+];
+
 #[test]
 fn what_is_read_at_the_tail_and_caught_up_on_is_counted() {
     let dir = Directory::new("bench-read");
@@ -216,16 +227,7 @@ fn what_is_read_at_the_tail_and_caught_up_on_is_counted() {
         dir.path(),
     );
     assert!(has(&end_to_end, "end to end p50"), "{end_to_end}");
-    let consume = [
-        "consume",
-        "--fill",
-        "4M",
-        "--partitions",
-        "3",
-        "--connections",
-        "2",
-    ];
-    let consume = run(&[&consume[..], &short].concat(), dir.path());
+    let consume = run(&[&CATCH_UP[..], &short].concat(), dir.path());
     assert!(has(&consume, "throughput"), "{consume}");
 }
 
@@ -259,16 +261,7 @@ fn a_load_by_kafkas_protocol_has_the_same_figures() {
     };
     let end_to_end = kafka(&["end-to-end", "--rate", "20K"]);
     assert!(has(&end_to_end, "end to end p50"), "{end_to_end}");
-    let consume = [
-        "consume",
-        "--fill",
-        "4M",
-        "--partitions",
-        "3",
-        "--connections",
-        "2",
-    ];
-    let consume = kafka(&consume);
+    let consume = kafka(&CATCH_UP);
     assert!(has(&consume, "throughput"), "{consume}");
     let suite = kafka(&["suite", "--only", "1"]);
     for name in ["server CPU", "server CPU, of that by the native protocol"] {
