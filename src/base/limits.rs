@@ -174,3 +174,40 @@ pub const GROUP_OFFSETS_MAX: usize = 1 << 20;
 /// The partitions of our own that committed offsets are spread over, by the name of their group. A constant of the
 /// format: another number would look for the offsets in other places.
 pub const GROUP_SLOTS: u32 = 64;
+
+/// The runs of records that the ledger of one queue and partition keeps: neighbours in the same state are one run, at some
+/// 150 bytes each, so some 40 MB. A ledger hands nothing out that could make more of them: a leased record may become a
+/// run of its own.
+pub const QUEUE_RUNS_MAX: usize = if cfg!(test) { 1 << 8 } else { 1 << 18 };
+
+/// Of those, the runs up to which records are looked at in advance; the others are for what leases, acks and retries split.
+pub const QUEUE_AHEAD_RUNS_MAX: usize = QUEUE_RUNS_MAX / 2;
+
+/// Records that are ready to be handed out, up to which others are looked at in advance.
+pub const QUEUE_AHEAD_READY_MAX: u64 = if cfg!(test) { 1 << 6 } else { 1 << 16 };
+
+/// The most consumers of one ledger.
+pub const QUEUE_CONSUMERS_MAX: usize = 10_000;
+
+/// The most records that one consumer may have and not have settled.
+pub const QUEUE_PREFETCH_MAX: u32 = 1 << 16;
+const _: () = assert!(cfg!(test) || QUEUE_PREFETCH_MAX as usize <= QUEUE_RUNS_MAX / 2);
+
+/// The shortest and the longest lease of a record, in milliseconds, and what a queue has unasked.
+pub const QUEUE_LEASE_MS_MIN: u32 = 10;
+/// See [`QUEUE_LEASE_MS_MIN`].
+pub const QUEUE_LEASE_MS_MAX: u32 = 12 * 3_600_000;
+/// See [`QUEUE_LEASE_MS_MIN`].
+pub const QUEUE_LEASE_MS_DEFAULT: u32 = 30_000;
+const _: () = assert!(
+    QUEUE_LEASE_MS_MIN <= QUEUE_LEASE_MS_DEFAULT && QUEUE_LEASE_MS_DEFAULT <= QUEUE_LEASE_MS_MAX
+);
+
+/// The most deliveries that a queue may allow a record where it limits them.
+pub const QUEUE_DELIVERIES_MAX: u32 = 100_000;
+
+/// The longest delay before a record is delivered again, in milliseconds: a week.
+pub const QUEUE_DELAY_MS_MAX: u32 = 7 * 86_400_000;
+
+/// The most steps of a retry schedule.
+pub const QUEUE_RETRY_STEPS_MAX: usize = 16;

@@ -2,7 +2,7 @@
 //!
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
 //! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups,
-//! what topics are set to.
+//! what topics and queues are set to.
 //! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
 //! Must not know: any other room.
 //!
@@ -18,6 +18,7 @@ pub mod ids;
 pub mod limits;
 pub mod planted;
 pub mod prng;
+pub mod queue;
 pub mod record;
 pub mod stages;
 pub mod topic;
