@@ -16,4 +16,5 @@ pub mod net;
 pub mod ops;
 pub mod partition;
 pub mod protocol;
+pub mod queue;
 pub mod shard;

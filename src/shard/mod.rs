@@ -2,7 +2,7 @@
 //!
 //! Does: starts and stops all cores together, keeps a catalog on every core, appends and reads partitions of this
 //! core, and forwards what belongs to another.
-//! May import: base, io, engine, log, partition, group, catalog.
+//! May import: base, io, engine, log, partition, queue, group, catalog.
 //! Must not know: protocols, net.
 //!
 //! ```text

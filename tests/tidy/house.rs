@@ -35,6 +35,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "engine",
             "log",
             "partition",
+            "queue",
             "group",
             "catalog",
         ],
