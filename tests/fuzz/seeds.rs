@@ -5,6 +5,7 @@ use millrace::base::TopicSettings;
 use millrace::base::group::Committed;
 use millrace::base::limits::BLOCK_BYTES;
 use millrace::base::prng::Prng;
+use millrace::base::queue::{ConsumerId, Nack, QueueSettings, Span};
 use millrace::base::record::BatchBuilder;
 use millrace::base::{
     AckLevel, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, Stage, Stages, TimestampMs,
@@ -16,6 +17,7 @@ use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
 use millrace::protocol::kafka::Api;
 use millrace::protocol::kafka::api::{APIS, find, key};
+use millrace::queue::{Flow, Ledger, Moment, Output, encode_all};
 use std::io::Write;
 use std::path::Path;
 
@@ -57,6 +59,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("fuzz catalog_record", catalog_records),
     target("fuzz catalog_replay", catalog_replays),
     target("fuzz group_record", group_records),
+    target("fuzz queue_ledger", queue_ledgers),
     target("fuzz node_file", node_files),
     target("fuzz workload_file", || texts(WORKLOADS)),
     target("fuzz values", || texts(VALUES)),
@@ -377,6 +380,40 @@ fn group_records() -> Vec<Vec<u8>> {
         [bytes, value].concat()
     };
     records.iter().map(one).collect()
+}
+
+/// What a queue stores while a consumer gets, acks, gives back and refuses records; each seed ends with a checkpoint of it.
+fn queue_ledgers() -> Vec<Vec<u8>> {
+    let now = Moment {
+        monotonic_ms: 0,
+        wall: TimestampMs(1_700_000_000_000),
+    };
+    let seed = |has_dead_letters| {
+        let settings = QueueSettings {
+            reads_headers: false,
+            has_dead_letters,
+            ..QueueSettings::default()
+        };
+        let span = |from, until| Span {
+            from: Offset(from),
+            until: Offset(until),
+            deliveries: 1,
+        };
+        let (mut ledger, mut out) = (Ledger::new(settings, Offset(0), &now), Output::default());
+        ledger.recovered(&now, &mut out);
+        ledger.reached(Offset(20));
+        let consumer = ConsumerId(1);
+        ledger.join(consumer, Flow::Prefetch(9));
+        ledger.hand_out(&now, &mut out);
+        ledger.ack(consumer, span(0, 3), &mut out);
+        ledger.nack(consumer, span(4, 6), Nack::After(50), &now, &mut out);
+        ledger.nack(consumer, span(7, 8), Nack::Reject, &now, &mut out);
+        ledger.checkpoint(&mut out.records);
+        let mut bytes = Vec::new();
+        encode_all(&out.records, &mut bytes);
+        bytes
+    };
+    vec![seed(false), seed(true)]
 }
 
 fn node_files() -> Vec<Vec<u8>> {
