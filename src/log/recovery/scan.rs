@@ -69,6 +69,8 @@ pub(crate) struct Listed {
     pub(crate) unknown: Vec<PathBuf>,
     /// Why a start would be refused as a whole.
     pub(crate) refused: Vec<LogError>,
+    /// What is wrong with headers whose file its entries name as well: harmless.
+    pub(crate) renamed: Vec<LogError>,
 }
 
 /// Reads everything in a core's journal directory.
@@ -118,12 +120,16 @@ pub(crate) async fn list_files<I: Io>(io: &I, core: CoreId, paths: Vec<PathBuf>)
         temporary: Vec::new(),
         unknown: Vec::new(),
         refused: Vec::new(),
+        renamed: Vec::new(),
     };
     for path in paths {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("tmp") => listed.temporary.push(path),
-            Some("wal") => match read_header(io, core, &path).await {
-                Ok(id) => listed.push(id, path),
+            Some("wal") => match identify(io, core, &path).await {
+                Ok(Identity { id, renamed }) => {
+                    listed.renamed.extend(renamed);
+                    listed.push(id, path);
+                }
                 Err(refused) => listed.refused.push(refused),
             },
             _ if path.ends_with("clean") => {}
@@ -166,42 +172,98 @@ impl Listed {
     }
 }
 
-async fn read_header<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<FileId, LogError> {
+/// Which use of which file a journal file is.
+struct Identity {
+    id: FileId,
+    /// The header does not say so; the entries do.
+    renamed: Option<LogError>,
+}
+
+/// Reads the header of a file; if that is damaged, or somebody else's, the entries: each carries all that it says. A file
+/// with neither is refused: it may have been empty, or have held what cannot be told any more.
+async fn identify<I: Io>(io: &I, core: CoreId, path: &Path) -> Result<Identity, LogError> {
     let block = read_file(io, path, BLOCK_BYTES as u64).await?;
     let refuse = |reason: String| LogError::Journal {
         path: path.to_path_buf(),
         reason,
     };
-    let id = match parse_file_header(&block) {
-        Ok(id) => id,
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let number = stem.rsplit('-').next().unwrap_or_default();
+    let number = u64::from_str_radix(number, 16).ok();
+    let (wrong, otherwise) = match parse_file_header(&block) {
+        Ok(id) if id.core == core && number.is_none_or(|number| id.number == number) => {
+            return Ok(Identity { id, renamed: None });
+        }
+        Ok(id) if id.core != core => {
+            let belongs = format!("it belongs to core {}, put it back there", id.core);
+            (belongs, None)
+        }
+        // Behind the header of its last use, all entries of a recycled file would look like somebody else's, and their
+        // loss like a torn tail. The other way round nothing is in that file, if its entries do not know better.
+        Ok(id) => {
+            let other = format!(
+                "its header is that of file {:016x}{BEYOND_REPAIR}",
+                id.number
+            );
+            (
+                other,
+                number
+                    .is_some_and(|number| id.number > number)
+                    .then_some(id),
+            )
+        }
+        Err(NotAnEntry::Invalid) => (format!("its header is damaged{BEYOND_REPAIR}"), None),
         Err(NotAnEntry::Version(version)) => {
             return Err(refuse(format!(
                 "written in format version {version}, this millrace reads up to {VERSION}: start the newer millrace"
             )));
         }
-        Err(NotAnEntry::Invalid) => {
-            return Err(refuse(
-                "its header is damaged: keep the data directory as it is and restore this file from a copy".into(),
-            ));
-        }
     };
-    if id.core != core {
-        return Err(refuse(format!(
-            "it belongs to core {}, put it back there",
-            id.core
-        )));
+    let entries = match number {
+        Some(number) => named_by_entries(io, core, path, number).await?,
+        None => None,
+    };
+    match (entries, otherwise) {
+        (Some(id), _) => Ok(Identity {
+            id,
+            renamed: Some(refuse(wrong)),
+        }),
+        (None, Some(id)) => Ok(Identity { id, renamed: None }),
+        (None, None) => Err(refuse(wrong)),
     }
-    // Behind the header of its last use, all entries of a recycled file would look like somebody else's, and their loss
-    // like a torn tail. The other way round is what a power cut may leave of a recycling: nothing is in that file.
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let number = stem.rsplit('-').next().unwrap_or_default();
-    if u64::from_str_radix(number, 16).is_ok_and(|number| id.number < number) {
-        return Err(refuse(format!(
-            "its header is that of file {:016x}: keep the data directory as it is and restore this file from a copy",
-            id.number
-        )));
+}
+
+/// What there is to do about a file that neither its header nor an entry names.
+const BEYOND_REPAIR: &str =
+    ": restore it from a copy, or move it away to start without what it may have held";
+
+/// The one use of a file that its entries name, of those that wrote file `number` of `core`.
+async fn named_by_entries<I: Io>(
+    io: &I,
+    core: CoreId,
+    path: &Path,
+    number: u64,
+) -> Result<Option<FileId>, LogError> {
+    let bytes = read_file(io, path, u64::MAX).await?;
+    let mut named = None;
+    let mut at = FIRST_ENTRY as usize;
+    while at + BLOCK_BYTES <= bytes.len() {
+        at += match Entry::parse(&bytes[at..]) {
+            Ok(entry) => {
+                let id = entry.head.file;
+                if id.core == core && id.number == number {
+                    match named {
+                        None => named = Some(id),
+                        Some(named) if named != id => return Ok(None),
+                        Some(_) => {}
+                    }
+                }
+                entry.bytes
+            }
+            Err(_) => BLOCK_BYTES,
+        };
     }
-    Ok(id)
+    Ok(named)
 }
 
 async fn read_clean_mark<I: Io>(io: &I, path: &Path) -> Result<Option<EntryHead>, LogError> {

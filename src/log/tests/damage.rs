@@ -4,7 +4,10 @@
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::{AckLevel, Offset};
 use crate::io::sim::{Sim, SimDisk, SimIo};
+use crate::log::journal::entry::{Entry, parse_file_header};
 use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
+use crate::log::tests::verify::verified;
+use crate::log::verify::Kind;
 use crate::log::{LogError, recover};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +92,10 @@ fn a_flipped_byte_in_any_journal_block_is_refused_or_harmless() {
             found.push(first);
         }
     }
-    assert!(found.contains(&Found::Refused), "a file's header");
+    assert!(
+        found.contains(&Found::Refused),
+        "the mark, or the header of a file that holds nothing"
+    );
     assert!(
         found.contains(&Found::Damaged(0)),
         "blocks that are not in use"
@@ -98,6 +104,58 @@ fn a_flipped_byte_in_any_journal_block_is_refused_or_harmless() {
         .iter()
         .filter(|f| !matches!(f, Found::Damaged(0) | Found::Refused));
     assert!(damaged.count() > 5, "blocks that matter: {found:?}");
+}
+
+/// Whether an entry in these bytes of a journal file is of the use that its header names.
+fn has_entries(bytes: &[u8]) -> bool {
+    let id = parse_file_header(bytes).expect("a header");
+    let blocks = (BLOCK_BYTES..bytes.len()).step_by(BLOCK_BYTES);
+    let mut entries = blocks.filter_map(|at| Entry::parse(&bytes[at..]).ok());
+    entries.any(|entry| entry.head.file == id)
+}
+
+#[test]
+fn a_journal_file_is_known_by_its_entries_where_its_header_is_wrong() {
+    let disk = SimDisk::new(9);
+    Sim::with_disk(9, disk.clone()).run(fill).done();
+    let whole = disk.snapshot();
+    let mut files = journals(&disk);
+    files.retain(|(path, _)| path.extension().is_some_and(|kind| kind == "wal"));
+    assert!(files.len() > 1);
+    let headers: Vec<Vec<u8>> = files
+        .iter()
+        .map(|(_, bytes)| bytes[..BLOCK_BYTES].to_vec())
+        .collect();
+    let mut held = 0;
+    for (path, bytes) in &files {
+        let mut flipped = bytes[..BLOCK_BYTES].to_vec();
+        flipped[100] ^= 4;
+        let mut wrong = vec![flipped, vec![0; BLOCK_BYTES]];
+        wrong.extend(
+            headers
+                .iter()
+                .filter(|other| **other != bytes[..BLOCK_BYTES])
+                .cloned(),
+        );
+        for header in wrong {
+            disk.restore(&whole);
+            disk.corrupt(path, 0, &header);
+            let told = verified(&disk).findings;
+            let found = Sim::with_disk(11, disk.clone()).run(look).done()[0];
+            if has_entries(bytes) {
+                held += 1;
+                assert_eq!(found, Found::Damaged(0), "{}", path.display());
+                assert!(
+                    told.iter().any(|f| f.kind == Kind::JournalHeader),
+                    "{told:?}"
+                );
+            } else {
+                // The header of a later file, on one that holds nothing: as a power cut may leave it.
+                assert!(matches!(found, Found::Refused | Found::Damaged(0)));
+            }
+        }
+    }
+    assert!(held >= 3, "{held}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum Kind {
     Catalog,
     /// A journal file or a clean-stop mark that keeps every start from serving anything.
     JournalRefused,
+    /// A journal file whose header is damaged or another's, and whose entries say what it said.
+    JournalHeader,
     /// A journal file of another node.
     JournalIdentity,
     /// An acknowledged journal entry cannot be read.
@@ -68,6 +70,7 @@ pub const KINDS: &[(Kind, &str, Severity)] = &[
     (Kind::NodeFile, "node-file", Severity::Damage),
     (Kind::Catalog, "catalog", Severity::Damage),
     (Kind::JournalRefused, "journal-refused", Severity::Damage),
+    (Kind::JournalHeader, "journal-header", Severity::Harmless),
     (Kind::JournalIdentity, "journal-identity", Severity::Damage),
     (Kind::JournalEntry, "journal-entry", Severity::Damage),
     (

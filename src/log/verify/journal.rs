@@ -61,6 +61,15 @@ async fn check_core<I: Io>(
         };
         check.find(Kind::JournalRefused, Place::at(&path), what, remedy);
     }
+    for renamed in std::mem::take(&mut listed.renamed) {
+        if let LogError::Journal { path, reason } = renamed {
+            let (reason, _) = reason.split_once(':').unwrap_or((&reason, ""));
+            let what = format!(
+                "{reason}; its entries say what it said, and the next start makes new journals"
+            );
+            check.find(Kind::JournalHeader, Place::at(&path), what, Remedy::None);
+        }
+    }
     if let Some(node) = check.node {
         check_identity(check, &listed, node);
     }
