@@ -4,9 +4,10 @@
 //!
 //! Method: core 0 appends blocks with known contents to a preallocated file and announces each frontier to core 1.
 //! There, one task reads ahead of the frontier without pause (caching blocks that are about to be written), one reads
-//! each announced span and sends it over loopback, and in the campaign reads and sends many single blocks near the
-//! frontier besides; one takes what was sent off the socket. All compare every byte below the frontier. Bounded by the
-//! count of appends; the seeds are fixed.
+//! each announced span and sends it over loopback, and in the campaign sends some single blocks near the frontier
+//! besides; one takes what was sent off the socket. In the campaign a thread outside the cores reads single blocks
+//! near the frontier without pause. All compare every byte below the frontier. Bounded by the count of appends; the
+//! seeds are fixed.
 //!
 //! The campaign runs on the file system of the build directory, and where it may (root, mkfs.xfs, a loop device) on xfs.
 //! A read is one pread or one sendfile whose bytes were compared; a fault is a block that was read ahead while it was
@@ -27,9 +28,12 @@ use millrace::io::{File, Io, Listener, Mailbox, OpenMode, Reader, Writer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 const AHEAD_BYTES: usize = 32 * BLOCK_BYTES;
@@ -44,8 +48,10 @@ struct Plan {
     seed: u64,
     appends: u64,
     append_blocks_max: u64,
-    /// How many single blocks are read again after each append.
+    /// How many single blocks are sent again after each append.
     again: u64,
+    /// A thread reads single blocks near the frontier meanwhile.
+    hammer: bool,
 }
 
 impl Plan {
@@ -85,7 +91,13 @@ fn check_span(position: u64, span: &[u8], how: &str) {
     }
 }
 
-async fn append_all(io: &Uring, mailbox: &UringMailbox<u64>, path: &Path, plan: Plan) -> Tally {
+async fn append_all(
+    io: &Uring,
+    mailbox: &UringMailbox<u64>,
+    path: &Path,
+    plan: Plan,
+    shared: &AtomicU64,
+) -> Tally {
     let file = io.open(path, OpenMode::CreateNew).await.unwrap();
     file.allocate(plan.file_bytes()).await.unwrap();
     file.sync().await.unwrap();
@@ -103,6 +115,7 @@ async fn append_all(io: &Uring, mailbox: &UringMailbox<u64>, path: &Path, plan: 
         let written = file.write_at(Rc::new(buffer), frontier).await.unwrap();
         assert_eq!(written, bytes);
         frontier += bytes as u64;
+        shared.store(frontier, Ordering::Release);
         assert!(mailbox.send(CoreId(1), frontier).await);
     }
     assert!(mailbox.send(CoreId(1), DONE).await);
@@ -189,16 +202,35 @@ impl<W: Writer<Source = UringSource>> Readings<'_, W> {
         self.reads += 1;
     }
 
-    /// Reads or sends single blocks below the frontier.
+    /// Sends single blocks below the frontier.
     async fn again(&mut self, frontier: u64, count: u64) {
-        let blocks = frontier / BLOCK;
         for _ in 0..count {
-            let back = 1 + self.prng.below(blocks.min(NEAR_BLOCKS));
-            let position = (blocks - back) * BLOCK;
-            if self.prng.chance(1, 8) {
-                self.send(position, BLOCK).await;
-            } else {
-                self.read(position, BLOCK).await;
+            self.send(near(frontier, &mut self.prng), BLOCK).await;
+        }
+    }
+}
+
+/// The position of a block shortly below the frontier.
+fn near(frontier: u64, prng: &mut Prng) -> u64 {
+    let blocks = frontier / BLOCK;
+    (blocks - 1 - prng.below(blocks.min(NEAR_BLOCKS))) * BLOCK
+}
+
+/// Reads single blocks near the frontier, as fast as a thread can, until it is [`DONE`]. How many. The frontier is
+/// looked at before each read, so all that lies below it was written when the read began.
+fn hammer(path: &Path, frontier: &AtomicU64, seed: u64) -> u64 {
+    let mut prng = Prng::new(seed ^ 0xabba);
+    let (mut file, mut block, mut reads) = (None, [0; BLOCK_BYTES], 0);
+    loop {
+        match frontier.load(Ordering::Acquire) {
+            DONE => return reads,
+            0 => std::thread::yield_now(),
+            known => {
+                let position = near(known, &mut prng);
+                let file = file.get_or_insert_with(|| std::fs::File::open(path).unwrap());
+                file.read_exact_at(&mut block, position).unwrap();
+                check_span(position, &block, "a thread's read");
+                reads += 1;
             }
         }
     }
@@ -258,22 +290,34 @@ fn run(directory: &Path, plan: Plan) -> Tally {
         memory_bytes: 4 << 20,
         ..Options::default()
     };
+    let frontier = Arc::new(AtomicU64::new(0));
+    let hammering = plan.hammer.then(|| {
+        let (path, frontier) = (path.clone(), Arc::clone(&frontier));
+        std::thread::spawn(move || hammer(&path, &frontier, plan.seed))
+    });
+    let shared = Arc::clone(&frontier);
     let ended = run_cores(options, move |io, mailbox: UringMailbox<u64>| {
-        let path = path.clone();
+        let (path, shared) = (path.clone(), Arc::clone(&shared));
         async move {
             match io.core() {
-                CoreId(0) => append_all(&io, &mailbox, &path, plan).await,
+                CoreId(0) => append_all(&io, &mailbox, &path, plan, &shared).await,
                 _ => read_all(&io, &mailbox, &path, plan).await,
             }
         }
     });
+    // Nothing more is appended.
+    frontier.store(DONE, Ordering::Release);
+    let hammered = hammering.map_or(0, |thread| thread.join().unwrap());
     std::fs::remove_dir_all(directory).unwrap();
     let ended = ended.unwrap();
     assert_eq!(
         ended[0].bytes, ended[1].bytes,
         "all that was appended was compared"
     );
-    ended[1]
+    Tally {
+        reads: ended[1].reads + hammered,
+        ..ended[1]
+    }
 }
 
 fn directory(below: &Path) -> PathBuf {
@@ -287,6 +331,7 @@ fn direct_appends_are_seen_at_once_by_cached_readers() {
         appends: 1_500,
         append_blocks_max: 16,
         again: 0,
+        hammer: false,
     };
     let tally = run(&directory(&std::env::temp_dir()), plan);
     assert_eq!(tally.reads, 2 * plan.appends);
@@ -302,7 +347,8 @@ fn campaign_in(below: &Path, name: &'static str, reads_min: u64) {
             seed,
             appends: 20_000,
             append_blocks_max: 4,
-            again: 40,
+            again: 2,
+            hammer: true,
         };
         let tally = run(&directory(below), plan);
         all.bytes += tally.bytes;

@@ -36,6 +36,9 @@ const UNKNOWN: Slot = Slot {
 #[derive(Debug, Default)]
 struct Log {
     slots: Vec<Slot>,
+    /// Where it begins, by the highest trim that was answered, and by the highest that was asked for.
+    start: u64,
+    start_asked: u64,
     /// Readers know that it reaches so far, in this life.
     floor: u64,
     /// The strongest death since the last look at it, when it was, and whether the disk had lied before.
@@ -173,6 +176,12 @@ impl Checker<'_> {
             Event::Died { how, at } => self.died(how, at),
             Event::Found { place, end, stream } => self.found_at(index, place, end, stream),
             Event::Deleting { place } => self.logs[place as usize].deleting = true,
+            Event::Trimming { place, before } => {
+                let log = &mut self.logs[place as usize];
+                log.start_asked = log.start_asked.max(before);
+            }
+            Event::Trimmed { place, start } => self.begins(place, start, false),
+            Event::Starts { place, start } => self.begins(place, start, true),
             Event::Whole { reader, place, end } => self.whole(reader, place, end),
             Event::Lied => self.lied = true,
             Event::Failed { stream, at } => self.failed(stream, at),
@@ -343,6 +352,32 @@ impl Checker<'_> {
         log.floor = log.floor.max(high_watermark);
     }
 
+    /// A place begins at `start`: as a trim was answered, or as a restart found it, when all that was asked for is decided.
+    fn begins(&mut self, place: Place, start: u64, is_found: bool) {
+        let log = &mut self.logs[place as usize];
+        let (asked, answered) = (log.start_asked, log.start);
+        let may_be_back = log.deleting || (log.lied && log.died.is_some());
+        log.start = start.max(answered);
+        if is_found {
+            (log.start, log.start_asked) = (start, start);
+        }
+        if start > asked && !log.deleting {
+            self.found.push(Anomaly::Overtrimmed {
+                place,
+                start,
+                asked,
+            });
+        }
+        // Another trim, which went further, may have been answered first.
+        if is_found && start < answered && !may_be_back {
+            self.found.push(Anomaly::Untrimmed {
+                place,
+                start,
+                answered,
+            });
+        }
+    }
+
     /// From now on nothing of this core is flushed.
     fn failed(&mut self, stream: Option<u16>, at: u64) {
         self.failed.insert(stream);
@@ -418,7 +453,14 @@ impl Checker<'_> {
         if log.deleting {
             return;
         }
-        for (offset, slot) in log.slots.iter().enumerate().take(end as usize) {
+        let given_up = log.start_asked as usize;
+        for (offset, slot) in log
+            .slots
+            .iter()
+            .enumerate()
+            .take(end as usize)
+            .skip(given_up)
+        {
             if slot.whole != whole {
                 self.found.push(Anomaly::Gap {
                     place,

@@ -9,13 +9,16 @@
 //!   Sent ─> Acked | Refused | (nothing: unknown)          a producer's record, whose value is unique
 //!   Asked ─> Read* ─> Answered                            a reader's fetch
 //!   Died ─> Found (for each place) ─> ...                 what a restart finds: the log is a prefix of what it was
-//!   Whole                                                 a full read from offset 0 has come to an end here
+//!   Trimming ─> Trimmed | (nothing: unknown)              the beginning of a place is given up
+//!   Starts (for each place, before Found)                 where a restart finds its beginning
+//!   Whole                                                 a full read from the beginning has come to an end here
 //! ```
 //! What is promised, and to what death:
 //! - An ack at `written` survives the process, one at `synced` the power; a record that was read survives what its
 //!   place's level does; everything that a restart found survives power from then on, for the broker serves it as synced.
 //! - What was written survives power too once it is older than [`Rules::flushed_after`] (the background flush), if its core
 //!   had not failed by then: nothing can be promised for what a failed disk was not asked to sync.
+//! - Records below an answered trim are gone for good, whatever dies; above the highest that was asked for nothing goes.
 //! - An outcome that nobody heard of may be either, once; a refused record must never be seen.
 //!
 //! Of a disk that lies ([`Event::Lied`]) the last group of acks of a core may be cut in silence: no later journal entry
@@ -110,7 +113,13 @@ pub(crate) enum Event {
     Found { place: Place, end: u64, stream: u16 },
     /// A place is being deleted, or may be: from here on it owes nothing.
     Deleting { place: Place },
-    /// `reader` has read all of a place, from offset 0 to before `end`, since it last sought; nobody writes meanwhile.
+    /// Somebody asks that what lies below `before` be given up: from here on it is owed to nobody.
+    Trimming { place: Place, before: u64 },
+    /// That was answered: a place begins at `start`, for good.
+    Trimmed { place: Place, start: u64 },
+    /// The first look at a place after a death: it begins at `start` now. Comes before [`Event::Found`].
+    Starts { place: Place, start: u64 },
+    /// `reader` has read all of a place, from its beginning to before `end`, since it last sought; nobody writes meanwhile.
     Whole { reader: u32, place: Place, end: u64 },
     /// The disk has lied once in this life: lost a write that it acknowledged, or put it elsewhere.
     Lied,
@@ -254,6 +263,18 @@ pub(crate) enum Anomaly {
         place: Place,
         offset: u64,
     },
+    /// A place begins behind all that anybody asked to be given up.
+    Overtrimmed {
+        place: Place,
+        start: u64,
+        asked: u64,
+    },
+    /// What was given up, and said to be, is back.
+    Untrimmed {
+        place: Place,
+        start: u64,
+        answered: u64,
+    },
     /// A full read went past an offset without a record.
     Gap { place: Place, offset: u64 },
 }
@@ -274,6 +295,8 @@ impl Anomaly {
             Self::Stale { .. } => "stale",
             Self::SendOrder { .. } => "send-order",
             Self::Reordered { .. } => "reordered",
+            Self::Overtrimmed { .. } => "overtrimmed",
+            Self::Untrimmed { .. } => "untrimmed",
             Self::Gap { .. } => "gap",
         }
     }

@@ -345,6 +345,59 @@ fn a_full_read_has_no_gap_and_misses_nothing() {
     assert_eq!(history.kinds().len(), 2, "the second one was whole");
 }
 
+/// Three records; those below 2 are asked to be given up, with an answer or without.
+fn trimmed(is_answered: bool) -> History {
+    let mut history = history(Promise::Written);
+    for offset in 0..3 {
+        history.put(offset, Promise::Synced);
+    }
+    history.note(Event::Trimming {
+        place: 0,
+        before: 2,
+    });
+    if is_answered {
+        history.note(Event::Trimmed { place: 0, start: 2 });
+    }
+    history
+}
+
+/// A power cut, and where the start finds that the place begins.
+fn restart(mut history: History, start: u64) -> History {
+    history.note(Event::Died {
+        how: Death::Power,
+        at: 0,
+    });
+    history.note(Event::Starts { place: 0, start });
+    history.finds(3);
+    history
+}
+
+#[test]
+fn what_was_trimmed_stays_so_and_nothing_else_goes() {
+    assert_eq!(restart(trimmed(true), 2).kinds(), [""; 0]);
+    assert_eq!(restart(trimmed(true), 1).kinds(), ["untrimmed"]);
+    assert_eq!(restart(trimmed(true), 3).kinds(), ["overtrimmed"]);
+    for start in 0..3 {
+        assert_eq!(restart(trimmed(false), start).kinds(), [""; 0]);
+    }
+    assert_eq!(restart(trimmed(false), 3).kinds(), ["overtrimmed"]);
+    // A full read begins where the place does.
+    let mut history = restart(trimmed(true), 2);
+    history.seeks(2).reads(2, 2).whole(3);
+    assert_eq!(history.kinds(), [""; 0]);
+    // What was asked for and did not happen is there: a start has decided it.
+    let mut history = restart(trimmed(false), 0);
+    history.seeks(2).reads(2, 2).whole(3);
+    assert_eq!(history.kinds(), ["gap", "gap"]);
+}
+
+#[test]
+fn a_disk_that_lies_may_bring_back_what_was_trimmed() {
+    let mut history = trimmed(true);
+    history.note(Event::Lied);
+    assert_eq!(restart(history, 0).kinds(), [""; 0]);
+}
+
 #[test]
 fn a_deleted_place_owes_nothing() {
     let mut history = history(Promise::Written);

@@ -1,5 +1,6 @@
-//! A client that looks at topics, makes them and deletes them; and what it expects of the catalog: what was made is
-//! there until somebody asks for its end, what was deleted never comes back, and nothing is there that nobody asked for.
+//! A client that looks at topics, makes them, trims them and deletes them; and what it expects of the catalog: what was
+//! made is there until somebody asks for its end, what was deleted never comes back, and nothing is there that nobody
+//! asked for.
 
 use crate::history::Event;
 use crate::world::{Existence, Topic, World, pause};
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// Topics that a seed has at most.
 const TOPICS_MAX: usize = 5;
 
-/// Makes and deletes topics, `changes` times.
+/// Makes, trims and deletes topics, `changes` times.
 pub(crate) async fn run(io: SimIo, world: Rc<World>, mut dice: Prng, changes: u64) {
     for _ in 0..changes {
         pause(&io, &mut dice, Duration::from_millis(15)).await;
@@ -23,6 +24,10 @@ pub(crate) async fn run(io: SimIo, world: Rc<World>, mut dice: Prng, changes: u6
         let Some((mut sender, mut receiver)) = world.connect(&io, core, 1).await else {
             continue;
         };
+        if dice.chance(1, 2) {
+            trim(&world, (&mut sender, &mut receiver), &mut dice).await;
+            continue;
+        }
         let doomed: Vec<usize> = {
             let topics = world.topics.borrow();
             let lives = |topic: &usize| topics[*topic].existence == Existence::Lives;
@@ -99,6 +104,40 @@ fn not_created(world: &World, topic: usize, new: &NewTopic, refusal: &Refusal) {
     };
     if nothing_done {
         topics[topic].existence = Existence::Gone;
+    }
+}
+
+/// Gives up the beginning of a place: below an offset that some reader has come to, or all that can be read.
+async fn trim(world: &World, (sender, receiver): Halves<'_>, dice: &mut Prng) {
+    let places = world.open_places();
+    let Some(place) = places.get(dice.below(places.len().max(1) as u64) as usize) else {
+        return;
+    };
+    let read = {
+        let cursors = world.cursors.borrow();
+        let of_place = cursors.iter().filter(|((_, at), _)| at == place);
+        of_place.map(|(_, cursor)| *cursor).max().unwrap_or(0)
+    };
+    let before = (!dice.chance(1, 4)).then(|| Offset(dice.below(read + 1)));
+    world.trimming(*place, before.map_or(u64::MAX, |before| before.0));
+    let key = world.key(*place);
+    let asked = sender.ask(&[], |outbox, ledger| outbox.trim(ledger, key, before));
+    if asked.await.is_err() {
+        return;
+    }
+    match receiver.next().await {
+        Ok((_, Reply::PartitionTrimmed(Offset(start)))) => {
+            world.count("trims", 1);
+            world.trimmed(*place, start);
+        }
+        Ok((_, Reply::Refused(refusal))) => match refusal.code {
+            ErrorCode::Stopping | ErrorCode::StorageFailed => {}
+            ErrorCode::UnknownTopic if world.is_deleting(*place) => {}
+            ErrorCode::Damaged if world.may_lie() => {}
+            _ => world.problem(format!("trimming place {place} was refused: {refusal}")),
+        },
+        Ok((_, other)) => world.problem(format!("a trim was answered with {other:?}")),
+        Err(error) => world.judge(&error),
     }
 }
 
@@ -202,18 +241,18 @@ fn compare(world: &World, listed: &[TopicInfo]) {
     }
 }
 
-/// Asks where each partition of a topic ends.
+/// Asks where each partition of a topic begins and ends.
 async fn ends(world: &World, (sender, receiver): Halves<'_>, info: &TopicInfo) -> bool {
     let places = {
         let topics = world.topics.borrow();
         let topic = topics.iter().find(|topic| topic.id == Some(info.id));
         topic.map(|topic| topic.places.clone()).unwrap_or_default()
     };
-    let entry = |place: &u32| OffsetEntry {
-        key: world.key(*place),
-        query: OffsetQuery::Latest,
+    let entry = |place: &u32| {
+        let key = world.key(*place);
+        [OffsetQuery::Earliest, OffsetQuery::Latest].map(|query| OffsetEntry { key, query })
     };
-    let entries: Vec<OffsetEntry> = places.iter().map(entry).collect();
+    let entries: Vec<OffsetEntry> = places.iter().flat_map(entry).collect();
     let asked = sender.ask(&[], |outbox, ledger| outbox.list_offsets(ledger, &entries));
     if entries.is_empty() || asked.await.is_err() {
         return entries.is_empty();
@@ -224,10 +263,14 @@ async fn ends(world: &World, (sender, receiver): Halves<'_>, info: &TopicInfo) -
             if let (Some(topic), true) = (topic, listed.entries().all(|answer| answer.is_ok())) {
                 world.topics.borrow_mut()[topic].was_open = true;
             }
-            for (place, answer) in places.iter().zip(listed.entries()) {
-                match answer {
-                    Ok((Offset(end), _)) => world.found(*place, end),
-                    Err(refusal) => {
+            let answers: Vec<_> = listed.entries().collect();
+            for (place, answer) in places.iter().zip(answers.chunks_exact(2)) {
+                match (&answer[0], &answer[1]) {
+                    (Ok((Offset(start), _)), Ok((Offset(end), _))) => {
+                        world.starts(*place, *start);
+                        world.found(*place, *end);
+                    }
+                    (Err(refusal), _) | (_, Err(refusal)) => {
                         let allowed = match refusal.code {
                             ErrorCode::Damaged => world.may_lie(),
                             ErrorCode::StorageFailed => world.has_failed(),

@@ -74,9 +74,13 @@ pub(crate) async fn fetch(
     wait_max: Duration,
 ) -> Result<Vec<u64>, Halt> {
     let request = request(world, reader, places, wait_max);
-    let polls: Vec<u32> = {
+    let polls: Vec<(u32, u64)> = {
         let mut history = world.history.borrow_mut();
-        places.iter().map(|place| history.asked(*place)).collect()
+        let start = |place: &Place| world.seats.borrow()[*place as usize].start;
+        let asked = places.iter();
+        asked
+            .map(|place| (history.asked(*place), start(place)))
+            .collect()
     };
     world.count("fetches", 1);
     let sent = sender.ask(&[], |outbox, ledger| outbox.fetch(ledger, &request));
@@ -84,8 +88,8 @@ pub(crate) async fn fetch(
     let (mut told, mut halted) = (Vec::new(), Ok(()));
     match receiver.next().await {
         Ok((_, Reply::Fetched(fetched))) => {
-            for ((place, poll), entry) in places.iter().zip(polls).zip(fetched.entries()) {
-                let took = take(world, reader, *place, &entry);
+            for ((place, (poll, start)), entry) in places.iter().zip(polls).zip(fetched.entries()) {
+                let took = take(world, reader, *place, start, &entry);
                 told.push(entry.high_watermark.0);
                 if took.is_ok() {
                     let high_watermark = entry.high_watermark.0;
@@ -131,9 +135,22 @@ fn request(world: &World, reader: u32, places: &[Place], wait_max: Duration) -> 
     }
 }
 
-/// Takes what a fetch brought of one place.
-fn take(world: &World, reader: u32, place: Place, entry: &FetchedEntry<'_>) -> Result<(), Halt> {
+/// Takes what a fetch brought of one place, which began at `start` when it was asked.
+fn take(
+    world: &World,
+    reader: u32,
+    place: Place,
+    start: u64,
+    entry: &FetchedEntry<'_>,
+) -> Result<(), Halt> {
+    let asked_from = world.cursors.borrow()[&(reader, place)];
     if let Some(refusal) = &entry.error {
+        let start_asked = world.seats.borrow()[place as usize].start_asked;
+        if refusal.code == ErrorCode::OffsetOutOfRange && asked_from < start_asked {
+            world.count("reads below a start", 1);
+            seek(world, reader, place, entry.log_start.0);
+            return Err(Halt::Place);
+        }
         let allowed = match refusal.code {
             ErrorCode::Stopping => true,
             ErrorCode::UnknownTopic => world.is_deleting(place),
@@ -147,7 +164,12 @@ fn take(world: &World, reader: u32, place: Place, entry: &FetchedEntry<'_>) -> R
         world.count("reads refused", 1);
         return Err(Halt::Place);
     }
-    let mut cursor = world.cursors.borrow()[&(reader, place)];
+    if asked_from < start {
+        world.problem(format!(
+            "place {place} begins at {start}, and was read from {asked_from} on"
+        ));
+    }
+    let mut cursor = asked_from;
     let taken = read(world, (reader, place), &mut cursor, entry.batches);
     world.cursors.borrow_mut().insert((reader, place), cursor);
     taken.map_err(|error| {
@@ -196,14 +218,15 @@ fn read(
     Ok(())
 }
 
-/// Reads a place from offset 0 to where it ends now, which must stay there meanwhile.
+/// Reads a place from its first offset to where it ends now, which must stay there meanwhile.
 pub(crate) async fn read_all(
     world: &World,
     (sender, receiver): (&mut Sender<SimIo>, &mut Receiver<SimIo>),
     reader: u32,
     place: Place,
 ) -> Result<u64, Halt> {
-    seek(world, reader, place, 0);
+    let start = world.seats.borrow()[place as usize].start;
+    seek(world, reader, place, start);
     loop {
         let halves = (&mut *sender, &mut *receiver);
         let told = fetch(world, halves, reader, &[place], Duration::ZERO).await?;

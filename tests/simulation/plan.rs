@@ -52,7 +52,7 @@ pub(crate) struct Life {
     pub(crate) net_pause: Option<Duration>,
     pub(crate) producers: u64,
     pub(crate) consumers: u64,
-    /// Changes of topics.
+    /// Changes of topics, trims among them.
     pub(crate) changes: u64,
     /// Records that all producers may send.
     pub(crate) records: u64,
@@ -115,7 +115,7 @@ impl Life {
                 .then(|| Duration::from_micros([300, 2_000, 10_000][dice.below(3) as usize])),
             producers: 1 + dice.below(3),
             consumers: dice.below(3),
-            changes: dice.below(4) / 2,
+            changes: dice.below(6) / 2,
             records: 20 + dice.below(200),
         }
     }

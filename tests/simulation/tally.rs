@@ -13,6 +13,8 @@ const LEAST_PER_1000: &[(&str, u64)] = &[
     ("records read", 100_000),
     ("topics made", 1_000),
     ("topics deleted", 20),
+    ("trims", 100),
+    ("reads below a start", 20),
     ("clean stops", 500),
     ("kills", 500),
     ("power cuts", 500),

@@ -50,6 +50,9 @@ pub(crate) struct Seat {
     pub(crate) topic: usize,
     /// It was looked at in this life, and serves.
     pub(crate) open: bool,
+    /// Where it begins, by what was told last, and at most, by what was asked for.
+    pub(crate) start: u64,
+    pub(crate) start_asked: u64,
 }
 
 /// See the module.
@@ -160,6 +163,8 @@ impl World {
                 key: PartitionKey::new(info.id, PartitionNo(number)),
                 topic,
                 open: false,
+                start: 0,
+                start_asked: 0,
             });
         }
     }
@@ -220,6 +225,27 @@ impl World {
     /// The core that owns `place` in this life.
     pub(crate) fn owner(&self, place: Place) -> u16 {
         self.key(place).core(self.cores.get()).0
+    }
+
+    /// Somebody asks for the end of what lies below `before`.
+    pub(crate) fn trimming(&self, place: Place, before: u64) {
+        self.note(Event::Trimming { place, before });
+        let seat = &mut self.seats.borrow_mut()[place as usize];
+        seat.start_asked = seat.start_asked.max(before);
+    }
+
+    /// That was answered.
+    pub(crate) fn trimmed(&self, place: Place, start: u64) {
+        self.note(Event::Trimmed { place, start });
+        let seat = &mut self.seats.borrow_mut()[place as usize];
+        seat.start = seat.start.max(start);
+    }
+
+    /// A start was looked at for the first time, and `place` begins at `start`.
+    pub(crate) fn starts(&self, place: Place, start: u64) {
+        self.note(Event::Starts { place, start });
+        let seat = &mut self.seats.borrow_mut()[place as usize];
+        (seat.start, seat.start_asked) = (start, start);
     }
 
     /// A place serves from now on, and holds the records below `end`.
