@@ -1,6 +1,6 @@
-//! Bugs on purpose. In a build with the feature `planted` one of them can be switched on by its name in the variable
-//! MILLRACE_PLANT, and a test must catch it (`tests/teeth.rs` says which): so the tests themselves are tested. In
-//! every other build [`planted`] is `false` at compile time and nothing of this is left.
+//! Bugs on purpose. In a build with debug assertions, which every test program is, one of them can be switched on by its
+//! name in the variable MILLRACE_PLANT, and a test must catch it (`tests/teeth.rs` says which): so the tests themselves are
+//! tested. In every other build, a release above all, [`planted`] is `false` at compile time and nothing of this is left.
 
 /// A bug that can be planted. The comment says what it does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,14 +156,14 @@ pub const BUGS: &[(&str, Bug)] = &[
 ];
 
 /// Whether `bug` is switched on.
-#[cfg(not(feature = "planted"))]
+#[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn planted(_bug: Bug) -> bool {
     false
 }
 
 /// Whether `bug` is switched on. Panics if MILLRACE_PLANT names none: a test that plants nothing would pass in vain.
-#[cfg(feature = "planted")]
+#[cfg(debug_assertions)]
 pub fn planted(bug: Bug) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| {

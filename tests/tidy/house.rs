@@ -77,7 +77,7 @@ const GROUND: &[&str] = &[
     "src/bench",
 ];
 
-/// The switch of the planted bugs, which only test builds have (feature `planted`).
+/// The switch of the planted bugs, which only builds with debug assertions have.
 const PLANTED: &[&str] = &["src/base/planted"];
 
 const DECIDING: &[&str] = &[
