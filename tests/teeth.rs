@@ -62,6 +62,8 @@ const GENERATION: &str = "group::tests::members::heartbeats_by_state_and_generat
 const SILENT: &str = "group::tests::members::a_silent_member_is_dropped_and_the_others_rebalance";
 const TRIM: &str =
     "shard::tests::trim::a_trim_that_was_answered_survives_a_power_cut_at_any_effect";
+const NAMED: &str =
+    "log::tests::trim::a_trimmed_partition_whose_last_segment_is_empty_outlives_a_power_cut";
 const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
 
 /// A bug, the test program that catches it, and the test.
@@ -119,6 +121,7 @@ const CATCHERS: &[Catcher] = &[
     ("trim-early", LIB, TRIM),
     ("forget-trim", LIB, TRIM),
     ("follow-trimmed", LIB, CRASH_TRIM),
+    ("remove-named", LIB, NAMED),
 ];
 
 /// The test programs, by the names of their targets.

@@ -101,6 +101,8 @@ pub enum Bug {
     ForgetTrim,
     /// A start looks for the files of segments that were trimmed away.
     FollowTrimmed,
+    /// A segment is removed although it is the last one that the journal names.
+    RemoveNamed,
 }
 
 /// Every bug with the name that switches it on.
@@ -153,6 +155,7 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("trim-early", Bug::TrimEarly),
     ("forget-trim", Bug::ForgetTrim),
     ("follow-trimmed", Bug::FollowTrimmed),
+    ("remove-named", Bug::RemoveNamed),
 ];
 
 /// Whether `bug` is switched on.

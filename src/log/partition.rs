@@ -61,6 +61,8 @@ pub(crate) struct Partition<I: Io> {
     pub(crate) announce: Cell<bool>,
     /// It was trimmed, and no record says so yet.
     pub(crate) trim: Cell<bool>,
+    /// The last segment that journal records name, and the sequence of the first entry that does.
+    pub(crate) named: Cell<(Offset, u64)>,
     /// It is being deleted; the second: its journal record was taken.
     pub(crate) deleting: Cell<bool>,
     pub(crate) delete_taken: Cell<bool>,
@@ -103,6 +105,8 @@ impl<I: Io> Partition<I> {
             carry: Cell::new(false),
             announce: Cell::new(false),
             trim: Cell::new(false),
+            // By the journals that recovery read, or by the first record: nothing is removed before that is durable.
+            named: Cell::new((base, 0)),
             deleting: Cell::new(false),
             delete_taken: Cell::new(false),
             recent: RefCell::default(),

@@ -231,6 +231,10 @@ fn take_segment<I: Io>(
         log_start: log_start(partition),
     };
     writer.push(&record, tail.inline(&taken));
+    if segment.base > partition.named.get().0 {
+        let sequence = core.journal.sequence.get();
+        partition.named.set((segment.base, sequence));
+    }
     partition.note_boundary(segment.base, end);
     segment
         .writes

@@ -5,8 +5,9 @@
 //! ```
 //! Every journal record of a partition carries its log start, so that it is carried from file to file with the rest. Readers
 //! are told only once that is durable: what was told never goes back. A segment goes when all of it lies below the start, it
-//! is sealed, and nothing writes to its files any more; a reader that holds its file reads on, for an unlinked file lives as
-//! long as it is open. A crash in between leaves segments that the next start removes.
+//! is sealed, nothing writes to its files any more, and a durable record names a later one, for a start follows the journal to
+//! the last segment that it names. A reader that holds its file reads on: an unlinked file lives as long as it is open. A
+//! crash in between leaves segments that the next start removes.
 
 use crate::base::Offset;
 use crate::base::planted::{Bug, planted};
@@ -45,10 +46,10 @@ pub(crate) async fn trim<I: Io>(
 /// Removes the segments that hold nothing from the log's start on.
 pub(crate) async fn remove_below<I: Io>(
     core: &Core<I>,
-    partition: &Partition<I>,
+    partition: &Rc<Partition<I>>,
 ) -> Result<(), LogError> {
     let mut is_changed = false;
-    while let Some(segment) = take_first_below(partition) {
+    while let Some(segment) = take_first_below(core, partition) {
         for path in [
             paths::index(&segment.dir, segment.base),
             paths::segment(&segment.dir, segment.base),
@@ -69,11 +70,22 @@ pub(crate) async fn remove_below<I: Io>(
 }
 
 /// The first segment, if it may go; from here on nobody finds it.
-fn take_first_below<I: Io>(partition: &Partition<I>) -> Option<Rc<Segment<I>>> {
+fn take_first_below<I: Io>(core: &Core<I>, partition: &Rc<Partition<I>>) -> Option<Rc<Segment<I>>> {
     let mut segments = partition.segments.borrow_mut();
     let [first, second, ..] = &segments[..] else {
         return None;
     };
     let may_go = second.base <= partition.start.get() && first.is_at_rest.get();
-    (may_go && !partition.deleting.get()).then(|| segments.remove(0))
+    if !may_go || partition.deleting.get() {
+        return None;
+    }
+    let (named, sequence) = partition.named.get();
+    if named < second.base && !planted(Bug::RemoveNamed) {
+        // Nothing was appended since the roll. A record without bytes will do; the next upkeep comes back.
+        partition.trim.set(true);
+        core.mark_dirty(partition);
+        return None;
+    }
+    let is_durable = core.durable_bound.get() > sequence || planted(Bug::RemoveNamed);
+    is_durable.then(|| segments.remove(0))
 }

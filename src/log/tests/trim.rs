@@ -8,7 +8,7 @@ use crate::log::repair::{Goal, RepairError, perform};
 use crate::log::tests::steps::{SMALL, append, bytes_of, check_all, key, reached, start};
 use crate::log::tests::verify::verified;
 use crate::log::verify::Severity;
-use crate::log::{Log, LogError, PartitionLog, ReadError};
+use crate::log::{Log, LogError, PartitionLog, ReadError, SegmentSettings};
 use std::path::Path;
 use std::time::Duration;
 
@@ -155,6 +155,43 @@ fn readers_under_a_trim_get_all_or_are_told() {
         log.stop().await.expect("stops");
     })
     .done();
+}
+
+/// Goal: a partition that was trimmed to its end, whose last segment was then sealed for its age, is whole after a power cut.
+/// The removed segment was the last one that the journal named (seed 1000325 of the simulation).
+#[test]
+fn a_trimmed_partition_whose_last_segment_is_empty_outlives_a_power_cut() {
+    let aged = SegmentSettings {
+        segment_ms: 1_000,
+        ..SMALL
+    };
+    let disk = SimDisk::new(11);
+    let sim = Sim::with_disk(11, disk.clone());
+    sim.run(move |io| async move {
+        let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
+        let partition = log.open(key(0), aged).await.expect("opens");
+        let next = append(&partition, 10, 100, AckLevel::Synced);
+        assert!(reached(&partition, next, AckLevel::Synced).await);
+        partition.trim(Offset(10)).await.expect("trims");
+        io.sleep(Duration::from_secs(5)).await;
+        assert_eq!(segments_of(&io, Path::new(DATA)).await, 1, "one went");
+        assert_eq!(partition.segments(), 1);
+    })
+    .done();
+    disk.power_cut();
+    let sim = Sim::with_disk(12, disk.clone());
+    sim.run(|io| async move {
+        let (log, partition) = opened(&io, Path::new(DATA)).await;
+        assert_eq!(partition.frontiers().appended, Offset(10));
+        check(&io, &partition, 10).await;
+        let next = append(&partition, 5, 100, AckLevel::Synced);
+        assert!(reached(&partition, next, AckLevel::Synced).await);
+        check(&io, &partition, 10).await;
+        log.stop().await.expect("stops");
+    })
+    .done();
+    let report = verified(&disk);
+    assert_eq!(report.count(Severity::Damage), 0, "{:?}", report.findings);
 }
 
 /// Goal: a repair knows where the partition began, and leaves it there. Method: a trimmed partition whose last segment is
