@@ -398,6 +398,7 @@ fn read_record(payload: &[u8], at: usize, version: u16) -> Option<(Record, usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::checksum::bytes_for_zero;
 
     fn head() -> EntryHead {
         let file = FileId {
@@ -457,6 +458,21 @@ mod tests {
         );
         let inline = records[0].1;
         assert!(bytes[inline..inline + 5000].iter().all(|b| *b == 7));
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_one_like_any_other() {
+        let write = |four: [u8; 4]| {
+            let mut out = vec![0; BLOCK_BYTES];
+            let mut writer = EntryWriter::new(&mut out);
+            writer.push(&record(4), &four);
+            let crc = writer.finish(&head()).1;
+            (out, crc)
+        };
+        let four = bytes_for_zero(|four| write(four).1);
+        let (bytes, crc) = write(four);
+        assert_eq!(crc, 0);
+        assert_eq!(Entry::parse(&bytes).expect("sound").crc, 0);
     }
 
     #[test]

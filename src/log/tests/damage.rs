@@ -1,11 +1,13 @@
 //! Damage is never read as absence. Goal: after a clean stop, whatever byte of a journal is wrong, a partition is either
 //! refused or whole; none is cut. Method: flip a byte of every block of every journal file and mark, start, compare.
 
+use crate::base::checksum::bytes_for_zero;
 use crate::base::limits::BLOCK_BYTES;
-use crate::base::{AckLevel, Offset};
+use crate::base::record::BatchBuilder;
+use crate::base::{AckLevel, Body, Offset, RecordBatch, TimestampMs};
 use crate::io::sim::{Sim, SimDisk, SimIo};
 use crate::log::journal::entry::{Entry, parse_file_header};
-use crate::log::tests::steps::{SMALL, append, check_all, key, reached, start};
+use crate::log::tests::steps::{SMALL, append, bytes_of, check_all, key, reached, start};
 use crate::log::tests::verify::verified;
 use crate::log::verify::Kind;
 use crate::log::{LogError, recover};
@@ -104,6 +106,64 @@ fn a_flipped_byte_in_any_journal_block_is_refused_or_harmless() {
         .iter()
         .filter(|f| !matches!(f, Found::Damaged(0) | Found::Refused));
     assert!(damaged.count() > 5, "blocks that matter: {found:?}");
+}
+
+/// A batch of one record whose CRC-32C is zero.
+fn batch_with_crc_zero() -> Vec<u8> {
+    let build = |four: [u8; 4]| {
+        let mut builder = BatchBuilder::new();
+        builder.push(TimestampMs(1), None, Some(&four), &[]);
+        builder.finish().to_vec()
+    };
+    let crc = |batch: &[u8]| u32::from_be_bytes(batch[17..21].try_into().expect("four bytes"));
+    let batch = build(bytes_for_zero(|four| crc(&build(four))));
+    assert_eq!(crc(&batch), 0);
+    batch
+}
+
+/// A log that took a checksum of zero for its end lost everything behind such a batch.
+#[test]
+fn a_batch_whose_checksum_is_zero_is_one_like_any_other() {
+    let disk = SimDisk::new(12);
+    let batch = batch_with_crc_zero();
+    let bytes = batch.clone();
+    let sim = Sim::with_disk(12, disk.clone());
+    sim.run(move |io| async move {
+        let (log, _) = start(&io, Path::new(DATA)).await.expect("starts");
+        let partition = log.open(key(0), SMALL).await.expect("opens");
+        // Enough for some of them to lie in sealed segments, and for the last to be in the journal only.
+        for _ in 0..2_000 {
+            let batch = RecordBatch::parse(&bytes).expect("sound");
+            let next = partition
+                .append(&batch, AckLevel::Synced)
+                .expect("accepted");
+            if next.0.is_multiple_of(100) {
+                assert!(reached(&partition, next, AckLevel::Synced).await);
+            }
+        }
+    })
+    .done();
+    disk.power_cut();
+    let found = Sim::with_disk(13, disk).run(move |io| async move {
+        let (log, report) = start(&io, Path::new(DATA)).await.expect("starts");
+        assert_eq!(report.damaged, []);
+        let partition = log.open(key(0), SMALL).await.expect("opens");
+        let end = partition.frontiers().synced;
+        let (mut next, mut whole) = (Offset(0), 0);
+        while next < end {
+            let mut body = Body::default();
+            let read = partition.read(next, end, 1 << 20, &mut body);
+            read.await.expect("readable");
+            for stored in bytes_of(&io, &body).await.chunks(batch.len()) {
+                // The offset and the epoch lie outside of the checksum.
+                assert_eq!(stored[17..], batch[17..]);
+                whole += 1;
+                next = Offset(next.0 + 1);
+            }
+        }
+        whole
+    });
+    assert_eq!(found.done(), [2_000]);
 }
 
 /// Whether an entry in these bytes of a journal file is of the use that its header names.
