@@ -219,20 +219,20 @@ fn near(frontier: u64, prng: &mut Prng) -> u64 {
 /// Reads single blocks near the frontier, as fast as a thread can, until it is [`DONE`]. How many. The frontier is
 /// looked at before each read, so all that lies below it was written when the read began.
 fn hammer(path: &Path, frontier: &AtomicU64, seed: u64) -> u64 {
-    let mut prng = Prng::new(seed ^ 0xabba);
-    let (mut file, mut block, mut reads) = (None, [0; BLOCK_BYTES], 0);
+    let (mut prng, mut block, mut reads) = (Prng::new(seed ^ 0xabba), [0; BLOCK_BYTES], 0);
+    while frontier.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+    let file = std::fs::File::open(path).unwrap();
     loop {
-        match frontier.load(Ordering::Acquire) {
-            DONE => return reads,
-            0 => std::thread::yield_now(),
-            known => {
-                let position = near(known, &mut prng);
-                let file = file.get_or_insert_with(|| std::fs::File::open(path).unwrap());
-                file.read_exact_at(&mut block, position).unwrap();
-                check_span(position, &block, "a thread's read");
-                reads += 1;
-            }
+        let known = frontier.load(Ordering::Acquire);
+        if known == DONE {
+            return reads;
         }
+        let position = near(known, &mut prng);
+        file.read_exact_at(&mut block, position).unwrap();
+        check_span(position, &block, "a thread's read");
+        reads += 1;
     }
 }
 
