@@ -205,7 +205,8 @@ impl<W: Writer<Source = UringSource>> Readings<'_, W> {
     /// Sends single blocks below the frontier.
     async fn again(&mut self, frontier: u64, count: u64) {
         for _ in 0..count {
-            self.send(near(frontier, &mut self.prng), BLOCK).await;
+            let position = near(frontier, &mut self.prng);
+            self.send(position, BLOCK).await;
         }
     }
 }
