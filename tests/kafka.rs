@@ -5,6 +5,8 @@
 
 #[path = "kafka/admin.rs"]
 mod admin;
+#[path = "kafka/clients.rs"]
+mod clients;
 mod process;
 #[path = "kafka/wire.rs"]
 mod wire;

@@ -145,6 +145,16 @@ const _: () = assert!(REPLIES_PENDING_BYTES_MAX >= 8 * FRAME_HEADER_BYTES_MAX);
 /// Connections of one core.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
+/// The clients, told apart by name, that one core counts by themselves, and how many of them may be known by nothing but an
+/// id: those are as many as somebody cares to make up. The rest is counted together.
+pub const CLIENT_ROWS_MAX: usize = 96;
+/// See [`CLIENT_ROWS_MAX`].
+pub const CLIENT_ID_ROWS_MAX: usize = 32;
+const _: () = assert!(CLIENT_ID_ROWS_MAX < CLIENT_ROWS_MAX);
+
+/// What is kept of a client's name, in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
 /// The longest name of a consumer group, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 1 << 10;
 

@@ -2,7 +2,7 @@
 //!
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
 //! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups,
-//! what topics and queues are set to.
+//! what topics and queues are set to, which clients ask for what.
 //! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
 //! Must not know: any other room.
 //!
@@ -12,6 +12,7 @@ pub mod batch;
 pub mod batch_stream;
 pub mod body;
 pub mod checksum;
+pub mod clients;
 pub mod gap;
 pub mod group;
 pub mod ids;

@@ -68,6 +68,8 @@ pub enum Command {
     Repair(RepairArgs),
     /// Show where the time of each core of the broker went since its start
     Stages,
+    /// Show which clients have connected to the broker since its start, and what each has asked for
+    Clients,
     /// Print the version
     Version,
 }

@@ -17,6 +17,7 @@
 pub mod args;
 pub mod bench;
 pub mod broker;
+pub mod clients;
 pub mod consume;
 pub mod demo;
 pub mod exit;
@@ -85,6 +86,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
         Command::Repair(flags) => repair::run(flags, args.output),
         Command::Verify(flags) => verify::run(flags, args.output),
         Command::Stages => stages::run(&server(args)?, args.output),
+        Command::Clients => clients::run(&server(args)?, args.output),
         Command::Version => version(args),
     }
 }

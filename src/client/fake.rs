@@ -2,6 +2,7 @@
 //! gives them, but for waiting: a fetch is answered at once.
 
 use crate::base::batch::stamp;
+use crate::base::clients::{ClientCounts, ClientWire, CoreClients, NamedBy};
 use crate::base::stages::{Counter, Stage, Stages, encode};
 use crate::base::{
     AckLevel, Body, CoreId, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs,
@@ -40,6 +41,25 @@ pub(super) fn stages() -> CoreStages {
         uptime: Duration::from_secs(1),
         stages: encoded.collect(),
         counters: vec![(Counter::Cycles, 7)],
+    }
+}
+
+/// Who asks the fake broker for what, behind the first `first`: more clients than one reply holds.
+pub(super) fn clients(first: u32) -> CoreClients {
+    let client = |number: u32| ClientCounts {
+        wire: ClientWire::Kafka,
+        named_by: NamedBy::Software,
+        name: format!("client {number}"),
+        version: "1".to_owned(),
+        open: number,
+        connections: 7,
+        requests: Vec::new(),
+        errors: Vec::new(),
+    };
+    CoreClients {
+        core: CoreId(0),
+        clients: (first..60).map(client).collect(),
+        more: false,
     }
 }
 
@@ -162,6 +182,7 @@ impl FakeBroker {
             Request::Fetch(fetch) => self.fetch(id, fetch, out),
             Request::ListOffsets(list) => self.list(id, list, out),
             Request::Stages => self.writer.stages(id, &stages(), out),
+            Request::Clients { first } => self.writer.clients(id, &clients(*first), out),
             Request::Group(_) => {
                 let refusal = EngineError::InvalidRequest("no groups here".to_owned());
                 self.writer.topic_deleted(id, &Err(refusal), out);

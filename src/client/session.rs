@@ -52,6 +52,7 @@ enum Kind {
     Fetch,
     ListOffsets,
     Stages,
+    Clients,
     Group(u8),
 }
 
@@ -152,6 +153,7 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Fetched(fetched) => (asked.kind == Kind::Fetch, fetched.count()),
         Reply::OffsetsListed(listed) => (asked.kind == Kind::ListOffsets, listed.count()),
         Reply::Stages(_) => (asked.kind == Kind::Stages, 0),
+        Reply::Clients(_) => (asked.kind == Kind::Clients, 0),
         Reply::Group(told) => (asked.kind == Kind::Group(told.kind()), 0),
     };
     if !fits {
@@ -249,6 +251,13 @@ impl Outbox {
     pub fn stages(&mut self, ledger: &mut Ledger) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::Stages, 0, |writer, id, out| {
             writer.stages(id, out)
+        })
+    }
+
+    /// Asks who asks the core on the other end for what: the clients behind the first `first`.
+    pub fn clients(&mut self, ledger: &mut Ledger, first: u32) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::Clients, 0, |writer, id, out| {
+            writer.clients(id, first, out)
         })
     }
 

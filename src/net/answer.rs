@@ -9,6 +9,7 @@ use crate::net::groups;
 use crate::net::queue::{Owed, Rare};
 use crate::net::send::Sender;
 use crate::net::{TURN, TURN_STEPS};
+use crate::protocol::native::ErrorCode;
 use futures_lite::future::or;
 use std::io::Result;
 use std::rc::Rc;
@@ -105,6 +106,11 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         match owed {
             Owed::Produce { entries } => {
                 self.settle(entries as usize).await;
+                let refusals = self
+                    .results
+                    .iter()
+                    .filter_map(|result| result.as_ref().err());
+                self.count_errors(refusals);
                 if planted(Bug::AnswerOutOfOrder) {
                     self.results.reverse();
                 }
@@ -174,6 +180,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
 
     async fn fetch(&mut self, correlation: u32, mut request: FetchRequest) -> Result<()> {
         self.await_fetch(&mut request).await;
+        self.count_errors(self.fetched.iter().filter_map(|one| one.error.as_ref()));
         self.lend();
         let body = {
             let mut replies = self.shared.pool.writer();
@@ -183,6 +190,12 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         self.send_fetched(body).await?;
         self.shared.queue.keep(request);
         Ok(())
+    }
+
+    /// Counts what the engine refused a native client.
+    fn count_errors<'e>(&self, refusals: impl Iterator<Item = &'e EngineError>) {
+        let seat = &self.shared.seat;
+        refusals.for_each(|refusal| seat.refused(ErrorCode::from(refusal).code()));
     }
 
     /// Fetches into `fetched`; at once, when the connection is to close.
@@ -273,6 +286,11 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 let connections = self.shared.place.count();
                 self.shared.counters.add_to(&mut told, connections);
                 replies().stages(correlation, &told, out);
+            }
+            Rare::Clients { first } => {
+                let clients = self.shared.counters.clients();
+                let told = clients.told(self.shared.core, first as usize);
+                replies().clients(correlation, &told, out);
             }
             Rare::Group(ask) => match groups::ask(engine, ask).await {
                 Ok(told) => told.write(correlation, &mut replies(), out),

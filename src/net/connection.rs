@@ -13,6 +13,7 @@
 use crate::base::{CoreId, NodeId, Stage};
 use crate::engine::Engine;
 use crate::io::{Io, Monotonic, Reader};
+use crate::net::clients::Seat;
 use crate::net::life::{Life, Place};
 use crate::net::patience::Patience;
 use crate::net::pool::Pool;
@@ -40,6 +41,8 @@ pub(super) struct Shared<E: Engine> {
     pub(super) counters: Rc<Counters>,
     pub(super) pool: Rc<Pool>,
     pub(super) place: Place,
+    /// Whose requests are counted.
+    pub(super) seat: Seat,
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
     /// How its requests are told apart.

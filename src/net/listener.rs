@@ -178,6 +178,7 @@ fn begin<I: Io, E: Engine<Source = I::Source>>(
         counters: Rc::clone(&inner.counters),
         pool: Rc::clone(&inner.pool),
         place: inner.connections.enter(),
+        seat: inner.counters.clients().seat(),
         peer,
         wire: wire.clone(),
     });

@@ -24,6 +24,7 @@
 
 mod answer;
 mod budget;
+mod clients;
 mod connection;
 mod groups;
 mod kafka;

@@ -1,6 +1,8 @@
 //! Requests of the native protocol.
 
+use crate::base::clients::{ClientWire, NamedBy};
 use crate::engine::Engine;
+use crate::net::clients::Name;
 use crate::net::connection::{Shared, Taken};
 use crate::net::queue::{Owed, Rare};
 use crate::protocol::native::{
@@ -37,6 +39,7 @@ fn take_frame<E: Engine>(shared: &Shared<E>, greeting: &mut Greeting, frame: Fra
         Ok(request) => request,
         Err(error) => {
             shared.counters.malformed();
+            shared.seat.refused(error.code().code());
             refuse(Refusal::new(error.code(), Some(&error.to_string())));
             let must_close = error.is_fatal() || greeting.caps() == Caps::HELLO;
             return if must_close {
@@ -49,18 +52,40 @@ fn take_frame<E: Engine>(shared: &Shared<E>, greeting: &mut Greeting, frame: Fra
     match greeting.admit(&request) {
         Ok(None) => {}
         Ok(Some(version)) => {
+            take_seat(shared, &request);
+            count(shared, greeting, &request);
             let rare = Box::new(Rare::Welcome { version });
             shared.queue.owe(correlation, Owed::Rare(rare));
             return Taken::Frame(total);
         }
         Err(refusal) => {
+            shared.seat.refused(refusal.code.code());
             refuse(refusal);
             return Taken::Close;
         }
     }
+    count(shared, greeting, &request);
     let owed = begin(shared, request);
     shared.queue.owe(correlation, owed);
     Taken::Frame(total)
+}
+
+/// Takes note of who says hello.
+fn take_seat<E: Engine>(shared: &Shared<E>, request: &Request<'_>) {
+    if let Request::Hello(hello) = request {
+        shared.seat.take(Name {
+            wire: ClientWire::Native,
+            named_by: NamedBy::Software,
+            name: hello.software,
+            version: hello.software_version,
+        });
+    }
+}
+
+fn count<E: Engine>(shared: &Shared<E>, greeting: &Greeting, request: &Request<'_>) {
+    if let Some(version) = greeting.version() {
+        shared.seat.asked(request.place(version));
+    }
 }
 
 /// Hands a produce to the engine; keeps anything else for its turn.
@@ -96,6 +121,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
             Rare::ListOffsets(entries.collect())
         }
         Request::Stages => Rare::Stages,
+        Request::Clients { first } => Rare::Clients { first },
         Request::Group(ask) => Rare::Group(ask),
         Request::Hello(_) => unreachable!("the greeting admits or refuses every hello"),
     };

@@ -50,6 +50,9 @@ pub(super) enum Rare {
     },
     ListOffsets(Vec<(PartitionKey, OffsetQuery)>),
     Stages,
+    Clients {
+        first: u32,
+    },
     Group(GroupAsk),
 }
 
@@ -78,6 +81,7 @@ impl Rare {
             Self::Welcome { .. }
             | Self::AllTopics { after: None }
             | Self::Stages
+            | Self::Clients { .. }
             | Self::Trim(..) => 0,
             Self::AllTopics { after: Some(name) } => name.capacity(),
             Self::Group(ask) => ask.held_bytes(),

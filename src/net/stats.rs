@@ -3,7 +3,9 @@
 use crate::base::stages::{Counter, Stage, Stages, encode};
 use crate::engine::CoreStages;
 use crate::io::Monotonic;
+use crate::net::clients::Clients;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// Counts since the start of this core, and how many connections there are now. Plain data, pulled by whoever shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,12 +39,14 @@ pub struct Stats {
 pub(super) struct Counters {
     stats: Cell<Stats>,
     stages: RefCell<Stages>,
+    clients: Rc<Clients>,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         Self {
             stats: Cell::default(),
+            clients: Rc::default(),
             stages: RefCell::new(Stages::of(&[
                 Stage::Receive,
                 Stage::Decode,
@@ -57,6 +61,11 @@ impl Default for Counters {
 impl Counters {
     pub(super) fn stats(&self) -> Stats {
         self.stats.get()
+    }
+
+    /// Who asks for what.
+    pub(super) fn clients(&self) -> &Rc<Clients> {
+        &self.clients
     }
 
     /// One of `stage` took from `from` to `to`.

@@ -2,7 +2,8 @@
 
 use super::connection::Connection;
 use super::{Consumer, ConsumerOptions, Delivery, Dialer, Producer, ProducerOptions, StartAt};
-use crate::base::limits::{REQUEST_PARTITIONS_MAX, TOPICS_MAX};
+use crate::base::clients::CoreClients;
+use crate::base::limits::{CLIENT_ROWS_MAX, REQUEST_PARTITIONS_MAX, TOPICS_MAX};
 use crate::base::{Offset, PartitionKey, PartitionNo, TimestampMs};
 use crate::client::backoff::BackoffOptions;
 use crate::client::session::{Ledger, Outbox, Session};
@@ -202,24 +203,59 @@ impl Client {
     /// Where the time of each core goes, since its start: asks every core (without steering, the one that the address
     /// given leads to).
     pub fn stages(&mut self) -> Result<Vec<CoreStages>, ClientError> {
+        self.each_core(|connection| {
+            let Session { outbox, ledger, .. } = connection.session();
+            outbox.stages(ledger)?;
+            connection.send(&[])?;
+            match connection.receive()?.1 {
+                Reply::Refused(refusal) => Err(refusal.into()),
+                Reply::Stages(stages) => Ok(stages),
+                _ => unreachable!("the session holds replies against requests"),
+            }
+        })
+    }
+
+    /// Who has asked each core for what, since its start: asks every core, as [`Client::stages`] does.
+    pub fn clients(&mut self) -> Result<Vec<CoreClients>, ClientError> {
+        self.each_core(|connection| {
+            let mut clients = Vec::new();
+            loop {
+                let Session { outbox, ledger, .. } = connection.session();
+                outbox.clients(ledger, clients.len() as u32)?;
+                connection.send(&[])?;
+                let told = match connection.receive()?.1 {
+                    Reply::Refused(refusal) => return Err(refusal.into()),
+                    Reply::Clients(told) => told,
+                    _ => unreachable!("the session holds replies against requests"),
+                };
+                clients.extend(told.clients);
+                // More than any broker keeps: one that goes on for ever.
+                let is_end = !told.more || clients.len() > 2 * CLIENT_ROWS_MAX;
+                if is_end {
+                    let core = told.core;
+                    return Ok(CoreClients {
+                        core,
+                        clients,
+                        more: false,
+                    });
+                }
+            }
+        })
+    }
+
+    /// Asks every core on a connection of its own.
+    fn each_core<T>(
+        &mut self,
+        ask: impl Fn(&mut Connection) -> Result<T, ClientError>,
+    ) -> Result<Vec<T>, ClientError> {
         let cores = self.metadata(&MetadataQuery::All { after: None })?.cores;
         let cluster = &self.dialer.cluster;
         let mut addresses: Vec<_> = cores.iter().map(|at| cluster.address(at.core)).collect();
         addresses.dedup();
-        addresses
+        let asked = addresses
             .iter()
-            .map(|address| {
-                let mut connection = self.dialer.open(address)?;
-                let Session { outbox, ledger, .. } = connection.session();
-                outbox.stages(ledger)?;
-                connection.send(&[])?;
-                match connection.receive()?.1 {
-                    Reply::Refused(refusal) => Err(refusal.into()),
-                    Reply::Stages(stages) => Ok(stages),
-                    _ => unreachable!("the session holds replies against requests"),
-                }
-            })
-            .collect()
+            .map(|address| ask(&mut self.dialer.open(address)?));
+        asked.collect()
     }
 
     /// A producer for one topic. `delivered` is told what became of each batch, from inside the producer's calls.

@@ -5,7 +5,7 @@ use super::*;
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, Offset, PartitionNo, TimestampMs};
 use crate::client::Target;
-use crate::client::fake::{Server, serve, settings, stages};
+use crate::client::fake::{Server, clients, serve, settings, stages};
 use crate::protocol::native::{EngineError, ErrorCode, NewTopic, OffsetQuery, TopicRef};
 use std::sync::{Arc, Mutex};
 
@@ -87,6 +87,13 @@ fn every_core_is_asked_for_its_stages_and_without_steering_one() {
     let one = Client::connect([server.address().to_string()], options);
     let told = one.expect("it listens").stages().expect("answers");
     assert_eq!(told, [stages()]);
+}
+
+#[test]
+fn every_core_is_asked_for_its_clients_page_by_page() {
+    let server = serve(2);
+    let told = client(&server).clients().expect("answers");
+    assert_eq!(told, [clients(0), clients(0)]);
 }
 
 #[test]

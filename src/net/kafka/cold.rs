@@ -4,6 +4,7 @@ use crate::base::{PartitionKey, PartitionNo};
 use crate::engine::{Engine, EngineError};
 use crate::io::Io;
 use crate::net::answer::Answering;
+use crate::net::clients::Seat;
 use crate::net::connection::Wire;
 use crate::net::kafka::{Cold, Kafka, admin, groups, topics};
 use crate::protocol::kafka::frame::respond;
@@ -20,10 +21,12 @@ pub(super) struct To<'a> {
     pub(super) version: i16,
     correlation: i32,
     out: &'a mut Vec<u8>,
+    seat: &'a Seat,
 }
 
 impl To<'_> {
     pub(super) fn write(self, body: &impl Field) {
+        body.tell_errors("", &mut |code| self.seat.refused(code));
         respond(self.api, self.version, self.correlation, body, self.out);
     }
 }
@@ -41,6 +44,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             version: cold.version,
             correlation,
             out,
+            seat: &self.shared.seat,
         };
         if let kafka::Cold::Group(request) = request {
             let from = groups::From {
@@ -59,7 +63,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
 
 async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: To<'_>) {
     match request {
-        kafka::Cold::ApiVersions => to.write(&api_versions::answer(0)),
+        kafka::Cold::ApiVersions(_) => to.write(&api_versions::answer(0)),
         kafka::Cold::Metadata(request) => {
             let told = topics::metadata(engine, kafka, &request, to.version).await;
             to.write(&told);

@@ -1,10 +1,13 @@
 //! Taking the requests of Kafka clients.
 
+use crate::base::clients::{ClientWire, NamedBy};
 use crate::base::{AckLevel, PartitionKey, PartitionNo, TopicId};
 use crate::engine::{Engine, FetchPartition};
+use crate::net::clients::Name;
 use crate::net::connection::{Shared, Taken};
 use crate::net::kafka::{Cold, Hot, Lists};
 use crate::net::queue::Owed;
+use crate::protocol::kafka::api_versions::ApiVersionsRequest;
 use crate::protocol::kafka::{
     self, Asked, Fetch, Header, Malformed, Produce, Split, Topic, api, error, fetch, frame,
     produce, split,
@@ -35,17 +38,33 @@ fn take_frame<E: Engine>(shared: &Shared<E>, content: &[u8]) -> Result<(), Malfo
     let (header, body) = match frame::header(content)? {
         Asked::Served(header, body) => (header, body),
         Asked::UnknownApiVersions { correlation } => {
+            shared.seat.refused(error::UNSUPPORTED_VERSION);
             let api = api::find(api::key::API_VERSIONS).expect("it is in the table");
             owe_cold(shared, (api, 0, correlation), None, (0, String::new()));
             return Ok(());
         }
-        Asked::Unserved { .. } => return Err(Malformed::Field("api or version")),
+        Asked::Unserved {
+            key,
+            version,
+            client_id,
+        } => {
+            take_seat(shared, client_id);
+            shared.seat.asked_unserved(key, version);
+            return Err(Malformed::Field("api or version"));
+        }
     };
+    if header.api.key != api::key::API_VERSIONS {
+        take_seat(shared, header.client_id);
+        shared.seat.asked(header.api.place(header.version));
+    }
     match header.api.key {
         api::key::PRODUCE => take_produce(shared, &header, body),
         api::key::FETCH => take_fetch(shared, &header, body),
         _ => {
             let (request, held) = kafka::Cold::decode(header.api, header.shape(), body)?;
+            if let kafka::Cold::ApiVersions(asked) = &request {
+                introduce(shared, &header, asked);
+            }
             let asked = (header.api, header.version, header.correlation);
             let client = match header.api.key {
                 api::key::JOIN_GROUP => header.client_id.unwrap_or_default().to_owned(),
@@ -55,6 +74,32 @@ fn take_frame<E: Engine>(shared: &Shared<E>, content: &[u8]) -> Result<(), Malfo
             Ok(())
         }
     }
+}
+
+/// Takes note of who asks, by its id, where that is not known yet.
+fn take_seat<E: Engine>(shared: &Shared<E>, client_id: Option<&str>) {
+    if !shared.seat.is_taken() {
+        shared.seat.take(Name {
+            wire: ClientWire::Kafka,
+            named_by: NamedBy::Id,
+            name: client_id.unwrap_or_default(),
+            version: "",
+        });
+    }
+}
+
+/// Takes note of who asks for the versions: clients that tell their software do it here.
+fn introduce<E: Engine>(shared: &Shared<E>, header: &Header<'_>, asked: &ApiVersionsRequest) {
+    match asked.software() {
+        Some((name, version)) => shared.seat.take(Name {
+            wire: ClientWire::Kafka,
+            named_by: NamedBy::Software,
+            name,
+            version,
+        }),
+        None => take_seat(shared, header.client_id),
+    }
+    shared.seat.asked(header.api.place(header.version));
 }
 
 fn owe_cold<E: Engine>(

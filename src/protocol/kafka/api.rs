@@ -29,6 +29,12 @@ impl Api {
         }
     }
 
+    /// The place of a version that is served among all pairs of an API and such a version, below [`PLACES`].
+    pub fn place(&self, version: i16) -> usize {
+        let first = FIRST_PLACES[self.key as usize];
+        usize::from(first) + (version - self.first) as usize
+    }
+
     /// Whether requests of this version are served.
     pub fn serves(&self, version: i16) -> bool {
         (self.first..=self.last).contains(&version)
@@ -134,6 +140,30 @@ pub const APIS: &[Api] = &[
     api(key::DESCRIBE_CLUSTER, "DescribeCluster", (0, 2), 0),
 ];
 
+/// By key, the place of the first version of an API that is served.
+const FIRST_PLACES: [u16; KEYS] = {
+    let (mut places, mut row, mut next) = ([0; KEYS], 0, 0);
+    while row < APIS.len() {
+        places[APIS[row].key as usize] = next;
+        next += (APIS[row].last - APIS[row].first + 1) as u16;
+        row += 1;
+    }
+    places
+};
+const KEYS: usize = APIS[APIS.len() - 1].key as usize + 1;
+
+/// How many pairs of an API and a version are served.
+pub const PLACES: usize = {
+    let last = &APIS[APIS.len() - 1];
+    FIRST_PLACES[KEYS - 1] as usize + (last.last - last.first + 1) as usize
+};
+
+/// Every pair of an API and a version that is served, in the order of their places.
+pub fn places() -> impl Iterator<Item = (&'static Api, i16)> {
+    let versions = |api: &'static Api| (api.first..=api.last).map(move |version| (api, version));
+    APIS.iter().flat_map(versions)
+}
+
 /// The API with a key, if it is served.
 pub fn find(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
@@ -152,5 +182,15 @@ mod tests {
             assert_eq!(find(api.key), Some(api));
         }
         assert_eq!(find(4), None, "between brokers only");
+    }
+
+    #[test]
+    fn every_pair_of_an_api_and_a_version_has_its_place() {
+        let mut next = 0;
+        for (api, version) in places() {
+            assert_eq!(api.place(version), next, "{} {version}", api.name);
+            next += 1;
+        }
+        assert_eq!(next, PLACES);
     }
 }

@@ -6,10 +6,28 @@ use crate::protocol::kafka::frame::respond;
 use crate::protocol::kafka::wire::message;
 
 message! {
-    /// Who asks; nothing is done with it.
+    /// Who asks.
     pub struct ApiVersionsRequest {
         client_software_name: String [3],
         client_software_version: String [3],
+    }
+}
+
+impl ApiVersionsRequest {
+    /// The software that asks and its version, if both are what KIP-511 lets them be: letters, digits, dots and dashes, with
+    /// neither of the latter at an end.
+    pub fn software(&self) -> Option<(&str, &str)> {
+        let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        let is_name = |text: &str| {
+            let bytes = text.as_bytes();
+            let ends = [bytes.first(), bytes.last()];
+            let ends = ends
+                .iter()
+                .all(|end| end.is_some_and(u8::is_ascii_alphanumeric));
+            ends && bytes.iter().all(inner)
+        };
+        let (name, version) = (&self.client_software_name, &self.client_software_version);
+        (is_name(name) && is_name(version)).then_some((name, version))
     }
 }
 
@@ -55,4 +73,30 @@ pub fn refuse_version(correlation: i32, out: &mut Vec<u8>) {
         &answer(error::UNSUPPORTED_VERSION),
         out,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_is_told_by_names_that_are_names() {
+        for (name, version, is_told) in [
+            ("librdkafka", "2.0.2", true),
+            ("apache-kafka-java", "3", true),
+            ("", "1", false),
+            ("a", "", false),
+            ("-a", "1", false),
+            ("a.", "1", false),
+            ("a b", "1", false),
+            ("a", "1\n", false),
+        ] {
+            let request = ApiVersionsRequest {
+                client_software_name: name.to_owned(),
+                client_software_version: version.to_owned(),
+            };
+            let told = is_told.then_some((name, version));
+            assert_eq!(request.software(), told, "{name:?} {version:?}");
+        }
+    }
 }

@@ -121,6 +121,12 @@ impl Echo {
         self.partitions.iter().any(|one| one.error_code != 0)
     }
 
+    /// Why the engine was not asked about partitions: a code for each of those.
+    pub fn errors(&self) -> impl Iterator<Item = i16> {
+        let codes = self.partitions.iter().map(|one| one.error_code);
+        codes.filter(|code| *code != 0)
+    }
+
     /// Writes the topics' array: `partition` writes one of its partitions, `end` what ends a topic.
     pub(super) fn write(
         &self,

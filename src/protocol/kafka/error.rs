@@ -4,48 +4,64 @@ use crate::base::BatchError;
 use crate::base::group::GroupError;
 use crate::engine::EngineError;
 
-#[allow(missing_docs, reason = "each is Kafka's error of that name")]
-mod codes {
-    pub const NONE: i16 = 0;
-    pub const OFFSET_OUT_OF_RANGE: i16 = 1;
-    pub const CORRUPT_MESSAGE: i16 = 2;
-    pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-    pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
-    pub const MESSAGE_TOO_LARGE: i16 = 10;
-    pub const OFFSET_METADATA_TOO_LARGE: i16 = 12;
-    pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
-    pub const INVALID_TOPIC: i16 = 17;
-    pub const NOT_ENOUGH_REPLICAS: i16 = 19;
-    pub const INVALID_REQUIRED_ACKS: i16 = 21;
-    pub const ILLEGAL_GENERATION: i16 = 22;
-    pub const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
-    pub const INVALID_GROUP_ID: i16 = 24;
-    pub const UNKNOWN_MEMBER_ID: i16 = 25;
-    pub const INVALID_SESSION_TIMEOUT: i16 = 26;
-    pub const REBALANCE_IN_PROGRESS: i16 = 27;
-    pub const INVALID_TIMESTAMP: i16 = 32;
-    pub const UNSUPPORTED_VERSION: i16 = 35;
-    pub const TOPIC_ALREADY_EXISTS: i16 = 36;
-    pub const INVALID_PARTITIONS: i16 = 37;
-    pub const INVALID_REPLICATION_FACTOR: i16 = 38;
-    pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
-    pub const INVALID_CONFIG: i16 = 40;
-    pub const INVALID_REQUEST: i16 = 42;
-    pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-    pub const INVALID_PRODUCER_EPOCH: i16 = 47;
-    pub const SECURITY_DISABLED: i16 = 54;
-    pub const KAFKA_STORAGE_ERROR: i16 = 56;
-    pub const NON_EMPTY_GROUP: i16 = 68;
-    pub const GROUP_ID_NOT_FOUND: i16 = 69;
-    pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
-    pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
-    pub const MEMBER_ID_REQUIRED: i16 = 79;
-    pub const GROUP_MAX_SIZE_REACHED: i16 = 81;
-    pub const FENCED_INSTANCE_ID: i16 = 82;
-    pub const INVALID_RECORD: i16 = 87;
-    pub const UNKNOWN_TOPIC_ID: i16 = 100;
+macro_rules! codes {
+    ($($name:ident = $code:literal,)+) => {
+        #[allow(missing_docs, reason = "each is Kafka's error of that name")]
+        mod codes {
+            $(pub const $name: i16 = $code;)+
+        }
+        pub use codes::*;
+
+        /// What Kafka calls a code, if it is one that is answered here.
+        pub fn name(code: i16) -> Option<&'static str> {
+            match code {
+                $($code => Some(stringify!($name)),)+
+                _ => None,
+            }
+        }
+    };
 }
-pub use codes::*;
+
+codes! {
+    NONE = 0,
+    OFFSET_OUT_OF_RANGE = 1,
+    CORRUPT_MESSAGE = 2,
+    UNKNOWN_TOPIC_OR_PARTITION = 3,
+    NOT_LEADER_OR_FOLLOWER = 6,
+    MESSAGE_TOO_LARGE = 10,
+    OFFSET_METADATA_TOO_LARGE = 12,
+    COORDINATOR_NOT_AVAILABLE = 15,
+    INVALID_TOPIC = 17,
+    NOT_ENOUGH_REPLICAS = 19,
+    INVALID_REQUIRED_ACKS = 21,
+    ILLEGAL_GENERATION = 22,
+    INCONSISTENT_GROUP_PROTOCOL = 23,
+    INVALID_GROUP_ID = 24,
+    UNKNOWN_MEMBER_ID = 25,
+    INVALID_SESSION_TIMEOUT = 26,
+    REBALANCE_IN_PROGRESS = 27,
+    INVALID_TIMESTAMP = 32,
+    UNSUPPORTED_VERSION = 35,
+    TOPIC_ALREADY_EXISTS = 36,
+    INVALID_PARTITIONS = 37,
+    INVALID_REPLICATION_FACTOR = 38,
+    INVALID_REPLICA_ASSIGNMENT = 39,
+    INVALID_CONFIG = 40,
+    INVALID_REQUEST = 42,
+    OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
+    INVALID_PRODUCER_EPOCH = 47,
+    SECURITY_DISABLED = 54,
+    KAFKA_STORAGE_ERROR = 56,
+    NON_EMPTY_GROUP = 68,
+    GROUP_ID_NOT_FOUND = 69,
+    FETCH_SESSION_ID_NOT_FOUND = 70,
+    UNSUPPORTED_COMPRESSION_TYPE = 76,
+    MEMBER_ID_REQUIRED = 79,
+    GROUP_MAX_SIZE_REACHED = 81,
+    FENCED_INSTANCE_ID = 82,
+    INVALID_RECORD = 87,
+    UNKNOWN_TOPIC_ID = 100,
+}
 
 /// The code for a refusal, chosen by what Kafka's clients do on it: what may pass is one that they try again on.
 pub fn code(error: &EngineError) -> i16 {

@@ -14,11 +14,8 @@ use crate::protocol::kafka::echo::{Echo, EchoedPartition, Topic, walk};
 use crate::protocol::kafka::wire::{
     Malformed, Reader, Shape, write_count, write_tagged, write_varint,
 };
-use crate::protocol::kafka::{PARTITIONS_MAX, error, frame};
+use crate::protocol::kafka::{PARTITIONS_MAX, TOPIC_IDS_FROM, error, frame};
 use std::time::Duration;
-
-/// From this version on, topics are named by their ids.
-const TOPIC_IDS_FROM: i16 = 13;
 
 /// A fetch whose structure was checked.
 #[derive(Clone, Copy, Debug)]

@@ -77,6 +77,8 @@ pub enum Asked<'a> {
         key: i16,
         /// The version.
         version: i16,
+        /// What the client calls itself, if that can be read.
+        client_id: Option<&'a str>,
     },
 }
 
@@ -92,15 +94,19 @@ pub fn header(content: &[u8]) -> Result<Asked<'_>, Malformed> {
     let mut reader = Reader::new(content);
     let (key, version, correlation) = (reader.i16()?, reader.i16()?, reader.i32()?);
     let served = api::find(key).filter(|api| api.serves(version));
-    let Some(api) = served else {
-        return Ok(match key {
-            key::API_VERSIONS => Asked::UnknownApiVersions { correlation },
-            _ => Asked::Unserved { key, version },
-        });
-    };
     let classic = Shape {
         version,
         is_flexible: false,
+    };
+    let Some(api) = served else {
+        return Ok(match key {
+            key::API_VERSIONS => Asked::UnknownApiVersions { correlation },
+            _ => Asked::Unserved {
+                key,
+                version,
+                client_id: reader.string(classic).unwrap_or_default(),
+            },
+        });
     };
     let client_id = reader.string(classic)?;
     reader.tagged(api.shape(version))?;

@@ -77,11 +77,14 @@ use wire::{Field, Reader, Shape};
 pub const PARTITIONS_MAX: usize = 16_384;
 const _: () = assert!(PARTITIONS_MAX >= crate::base::limits::TOPIC_PARTITIONS_MAX as usize);
 
+/// From this version on, produces and fetches name topics by their ids.
+pub const TOPIC_IDS_FROM: i16 = 13;
+
 /// A request of an API that is not counted in nanoseconds.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "each is the API of that name")]
 pub enum Cold {
-    ApiVersions,
+    ApiVersions(api_versions::ApiVersionsRequest),
     Metadata(metadata::MetadataRequest),
     ListOffsets(list_offsets::ListOffsetsRequest),
     InitProducerId(init_producer_id::InitProducerIdRequest),
@@ -97,9 +100,7 @@ impl Cold {
         let mut reader = Reader::new(body);
         let reader_of = &mut reader;
         let request = match api.key {
-            key::API_VERSIONS => read(reader_of, shape, |_: api_versions::ApiVersionsRequest| {
-                Self::ApiVersions
-            })?,
+            key::API_VERSIONS => read(reader_of, shape, Self::ApiVersions)?,
             key::METADATA => read(reader_of, shape, Self::Metadata)?,
             key::LIST_OFFSETS => read(reader_of, shape, Self::ListOffsets)?,
             key::INIT_PRODUCER_ID => read(reader_of, shape, Self::InitProducerId)?,

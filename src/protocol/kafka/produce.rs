@@ -9,11 +9,9 @@ use crate::protocol::kafka::echo::{Echo, Topic, walk};
 use crate::protocol::kafka::wire::{
     Malformed, Reader, Shape, write_count, write_string, write_tagged,
 };
-use crate::protocol::kafka::{PARTITIONS_MAX, error, frame};
+use crate::protocol::kafka::{PARTITIONS_MAX, TOPIC_IDS_FROM, error, frame};
 use zerocopy::FromBytes;
 
-/// From this version on, topics are named by their ids.
-const TOPIC_IDS_FROM: i16 = 13;
 /// Before this version, a client may not know zstd.
 const ZSTD_FROM: i16 = 7;
 const ZSTD: i16 = 4;

@@ -241,6 +241,9 @@ pub trait Field: Sized {
 
     /// Appends it to `out`.
     fn write(&self, out: &mut Vec<u8>, shape: Shape);
+
+    /// Tells the error codes that it is or holds; `name` is the field's.
+    fn tell_errors(&self, _name: &str, _tell: &mut dyn FnMut(i16)) {}
 }
 
 macro_rules! numbers {
@@ -257,7 +260,23 @@ macro_rules! numbers {
     )* };
 }
 // A UUID is a `u128`.
-numbers!(i8, i16, i32, i64, u128);
+numbers!(i8, i32, i64, u128);
+
+impl Field for i16 {
+    fn read(reader: &mut Reader<'_>, _: Shape) -> Result<Self, Malformed> {
+        reader.i16()
+    }
+
+    fn write(&self, out: &mut Vec<u8>, _: Shape) {
+        out.extend(self.to_be_bytes());
+    }
+
+    fn tell_errors(&self, name: &str, tell: &mut dyn FnMut(i16)) {
+        if name == "error_code" && *self != 0 {
+            tell(*self);
+        }
+    }
+}
 
 impl Field for bool {
     fn read(reader: &mut Reader<'_>, _: Shape) -> Result<Self, Malformed> {
@@ -333,6 +352,10 @@ impl<T: Field> Field for Option<Vec<T>> {
             None => out.extend((-1i32).to_be_bytes()),
         }
     }
+
+    fn tell_errors(&self, name: &str, tell: &mut dyn FnMut(i16)) {
+        self.iter().for_each(|items| items.tell_errors(name, tell));
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -343,6 +366,10 @@ impl<T: Field> Field for Vec<T> {
     fn write(&self, out: &mut Vec<u8>, shape: Shape) {
         write_count(self.len(), out, shape);
         self.iter().for_each(|item| item.write(out, shape));
+    }
+
+    fn tell_errors(&self, name: &str, tell: &mut dyn FnMut(i16)) {
+        self.iter().for_each(|item| item.tell_errors(name, tell));
     }
 }
 
@@ -388,6 +415,10 @@ macro_rules! message {
                     self.$field.write(out, shape);
                 })*
                 $crate::protocol::kafka::wire::write_tagged(out, shape);
+            }
+
+            fn tell_errors(&self, _: &str, tell: &mut dyn FnMut(i16)) {
+                $(self.$field.tell_errors(stringify!($field), tell);)*
             }
         }
     };
@@ -440,6 +471,28 @@ mod tests {
                 assert!(Sample::read(&mut Reader::new(&bytes[..cut]), shape).is_err());
             }
         }
+    }
+
+    message! {
+        /// An answer: codes at two levels, and a number that is none.
+        struct Told {
+            error_code: i16 [0],
+            number: i16 [0],
+            items: Option<Vec<Told>> [0],
+        }
+    }
+
+    #[test]
+    fn error_codes_are_told_at_every_level_and_nothing_else_is() {
+        let told = |error_code, items| Told {
+            error_code,
+            number: 9,
+            items,
+        };
+        let inner = vec![told(3, None), told(0, None), told(-1, Some(Vec::new()))];
+        let mut found = Vec::new();
+        told(7, Some(inner)).tell_errors("", &mut |code| found.push(code));
+        assert_eq!(found, [7, 3, -1]);
     }
 
     #[test]

@@ -410,10 +410,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for TimestampType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 15;
+pub const ENUM_MAX_REQUEST_BODY: u8 = 16;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 16] = [
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 17] = [
   RequestBody::NONE,
   RequestBody::Hello,
   RequestBody::Metadata,
@@ -430,6 +430,7 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 16] = [
   RequestBody::DeleteGroup,
   RequestBody::AlterTopic,
   RequestBody::TrimPartition,
+  RequestBody::Clients,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -453,9 +454,10 @@ impl RequestBody {
   pub const DeleteGroup: Self = Self(13);
   pub const AlterTopic: Self = Self(14);
   pub const TrimPartition: Self = Self(15);
+  pub const Clients: Self = Self(16);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 15;
+  pub const ENUM_MAX: u8 = 16;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -473,6 +475,7 @@ impl RequestBody {
     Self::DeleteGroup,
     Self::AlterTopic,
     Self::TrimPartition,
+    Self::Clients,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -493,6 +496,7 @@ impl RequestBody {
       Self::DeleteGroup => Some("DeleteGroup"),
       Self::AlterTopic => Some("AlterTopic"),
       Self::TrimPartition => Some("TrimPartition"),
+      Self::Clients => Some("Clients"),
       _ => None,
     }
   }
@@ -642,12 +646,184 @@ impl<'a> ::flatbuffers::Verifiable for GroupState {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for GroupState {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+pub const ENUM_MIN_CLIENT_WIRE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 16;
+pub const ENUM_MAX_CLIENT_WIRE: u8 = 1;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 17] = [
+pub const ENUM_VALUES_CLIENT_WIRE: [ClientWire; 2] = [
+  ClientWire::Native,
+  ClientWire::Kafka,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct ClientWire(pub u8);
+#[allow(non_upper_case_globals)]
+impl ClientWire {
+  pub const Native: Self = Self(0);
+  pub const Kafka: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Native,
+    Self::Kafka,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Native => Some("Native"),
+      Self::Kafka => Some("Kafka"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for ClientWire {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for ClientWire {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for ClientWire {
+    type Output = ClientWire;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for ClientWire {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for ClientWire {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for ClientWire {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_NAMED_BY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_NAMED_BY: u8 = 2;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_NAMED_BY: [NamedBy; 3] = [
+  NamedBy::Software,
+  NamedBy::Id,
+  NamedBy::Nothing,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct NamedBy(pub u8);
+#[allow(non_upper_case_globals)]
+impl NamedBy {
+  pub const Software: Self = Self(0);
+  pub const Id: Self = Self(1);
+  pub const Nothing: Self = Self(2);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 2;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Software,
+    Self::Id,
+    Self::Nothing,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Software => Some("Software"),
+      Self::Id => Some("Id"),
+      Self::Nothing => Some("Nothing"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for NamedBy {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for NamedBy {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for NamedBy {
+    type Output = NamedBy;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for NamedBy {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for NamedBy {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for NamedBy {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REPLY_BODY: u8 = 17;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 18] = [
   ReplyBody::NONE,
   ReplyBody::Refused,
   ReplyBody::Welcome,
@@ -665,6 +841,7 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 17] = [
   ReplyBody::GroupDeleted,
   ReplyBody::TopicAltered,
   ReplyBody::PartitionTrimmed,
+  ReplyBody::ClientsReply,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -689,9 +866,10 @@ impl ReplyBody {
   pub const GroupDeleted: Self = Self(14);
   pub const TopicAltered: Self = Self(15);
   pub const PartitionTrimmed: Self = Self(16);
+  pub const ClientsReply: Self = Self(17);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 16;
+  pub const ENUM_MAX: u8 = 17;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Refused,
@@ -710,6 +888,7 @@ impl ReplyBody {
     Self::GroupDeleted,
     Self::TopicAltered,
     Self::PartitionTrimmed,
+    Self::ClientsReply,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -731,6 +910,7 @@ impl ReplyBody {
       Self::GroupDeleted => Some("GroupDeleted"),
       Self::TopicAltered => Some("TopicAltered"),
       Self::PartitionTrimmed => Some("PartitionTrimmed"),
+      Self::ClientsReply => Some("ClientsReply"),
       _ => None,
     }
   }
@@ -2828,6 +3008,324 @@ impl<'a> CommittedEntry {
         &x_le as *const _ as *const u8,
         self.0[32..].as_mut_ptr(),
         ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct RequestCount, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct RequestCount(pub [u8; 16]);
+impl Default for RequestCount { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for RequestCount {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("RequestCount")
+      .field("count", &self.count())
+      .field("api", &self.api())
+      .field("version", &self.version())
+      .field("is_served", &self.is_served())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for RequestCount {}
+impl<'a> ::flatbuffers::Follow<'a> for RequestCount {
+  type Inner = &'a RequestCount;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a RequestCount>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a RequestCount {
+  type Inner = &'a RequestCount;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<RequestCount>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for RequestCount {
+    type Output = RequestCount;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const RequestCount as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for RequestCount {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> RequestCount {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    count: u64,
+    api: i16,
+    version: i16,
+    is_served: bool,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_count(count);
+    s.set_api(api);
+    s.set_version(version);
+    s.set_is_served(is_served);
+    s
+  }
+
+  pub fn count(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_count(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn api(&self) -> i16 {
+    let mut mem = ::core::mem::MaybeUninit::<<i16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_api(&mut self, x: i16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn version(&self) -> i16 {
+    let mut mem = ::core::mem::MaybeUninit::<<i16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[10..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_version(&mut self, x: i16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[10..].as_mut_ptr(),
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn is_served(&self) -> bool {
+    let mut mem = ::core::mem::MaybeUninit::<<bool as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[12..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<bool as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_is_served(&mut self, x: bool) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[12..].as_mut_ptr(),
+        ::core::mem::size_of::<<bool as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct ErrorCount, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct ErrorCount(pub [u8; 16]);
+impl Default for ErrorCount { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for ErrorCount {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("ErrorCount")
+      .field("count", &self.count())
+      .field("code", &self.code())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for ErrorCount {}
+impl<'a> ::flatbuffers::Follow<'a> for ErrorCount {
+  type Inner = &'a ErrorCount;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a ErrorCount>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a ErrorCount {
+  type Inner = &'a ErrorCount;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<ErrorCount>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for ErrorCount {
+    type Output = ErrorCount;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const ErrorCount as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for ErrorCount {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> ErrorCount {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    count: u64,
+    code: i16,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_count(count);
+    s.set_code(code);
+    s
+  }
+
+  pub fn count(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_count(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn code(&self) -> i16 {
+    let mut mem = ::core::mem::MaybeUninit::<<i16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_code(&mut self, x: i16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
     }
   }
@@ -5219,6 +5717,102 @@ impl ::core::fmt::Debug for TrimPartition<'_> {
       ds.finish()
   }
 }
+pub enum ClientsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Clients<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Clients<'a> {
+  type Inner = Clients<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Clients<'a> {
+  pub const VT_FIRST: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Clients { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ClientsArgs
+  ) -> ::flatbuffers::WIPOffset<Clients<'bldr>> {
+    let mut builder = ClientsBuilder::new(_fbb);
+    builder.add_first(args.first);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn first(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Clients::VT_FIRST, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Clients<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("first", Self::VT_FIRST, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ClientsArgs {
+    pub first: u32,
+}
+impl<'a> Default for ClientsArgs {
+  #[inline]
+  fn default() -> Self {
+    ClientsArgs {
+      first: 0,
+    }
+  }
+}
+
+pub struct ClientsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClientsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_first(&mut self, first: u32) {
+    self.fbb_.push_slot::<u32>(Clients::VT_FIRST, first, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ClientsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ClientsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Clients<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Clients<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Clients");
+      ds.field("first", &self.first());
+      ds.finish()
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -5478,6 +6072,20 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_clients(&self) -> Option<Clients<'a>> {
+    if self.body_type() == RequestBody::Clients {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Clients::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -5503,6 +6111,7 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::DeleteGroup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DeleteGroup>>("RequestBody::DeleteGroup", pos),
           RequestBody::AlterTopic => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AlterTopic>>("RequestBody::AlterTopic", pos),
           RequestBody::TrimPartition => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TrimPartition>>("RequestBody::TrimPartition", pos),
+          RequestBody::Clients => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Clients>>("RequestBody::Clients", pos),
           _ => Ok(()),
         }
      })?
@@ -5658,6 +6267,13 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::TrimPartition => {
           if let Some(x) = self.body_as_trim_partition() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::Clients => {
+          if let Some(x) = self.body_as_clients() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -8155,6 +8771,356 @@ impl ::core::fmt::Debug for PartitionTrimmed<'_> {
       ds.finish()
   }
 }
+pub enum ClientOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Client<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Client<'a> {
+  type Inner = Client<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Client<'a> {
+  pub const VT_WIRE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NAMED_BY: ::flatbuffers::VOffsetT = 6;
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 8;
+  pub const VT_VERSION: ::flatbuffers::VOffsetT = 10;
+  pub const VT_OPEN: ::flatbuffers::VOffsetT = 12;
+  pub const VT_CONNECTIONS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_REQUESTS: ::flatbuffers::VOffsetT = 16;
+  pub const VT_ERRORS: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Client { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ClientArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Client<'bldr>> {
+    let mut builder = ClientBuilder::new(_fbb);
+    builder.add_connections(args.connections);
+    if let Some(x) = args.errors { builder.add_errors(x); }
+    if let Some(x) = args.requests { builder.add_requests(x); }
+    builder.add_open(args.open);
+    if let Some(x) = args.version { builder.add_version(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_named_by(args.named_by);
+    builder.add_wire(args.wire);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn wire(&self) -> ClientWire {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<ClientWire>(Client::VT_WIRE, Some(ClientWire::Native)).unwrap()}
+  }
+  #[inline]
+  pub fn named_by(&self) -> NamedBy {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<NamedBy>(Client::VT_NAMED_BY, Some(NamedBy::Software)).unwrap()}
+  }
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Client::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn version(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Client::VT_VERSION, None).unwrap()}
+  }
+  #[inline]
+  pub fn open(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Client::VT_OPEN, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn connections(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Client::VT_CONNECTIONS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn requests(&self) -> ::flatbuffers::Vector<'a, RequestCount> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, RequestCount>>>(Client::VT_REQUESTS, None).unwrap()}
+  }
+  #[inline]
+  pub fn errors(&self) -> ::flatbuffers::Vector<'a, ErrorCount> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ErrorCount>>>(Client::VT_ERRORS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Client<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<ClientWire>("wire", Self::VT_WIRE, false)?
+     .visit_field::<NamedBy>("named_by", Self::VT_NAMED_BY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("version", Self::VT_VERSION, true)?
+     .visit_field::<u32>("open", Self::VT_OPEN, false)?
+     .visit_field::<u64>("connections", Self::VT_CONNECTIONS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, RequestCount>>>("requests", Self::VT_REQUESTS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ErrorCount>>>("errors", Self::VT_ERRORS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ClientArgs<'a> {
+    pub wire: ClientWire,
+    pub named_by: NamedBy,
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub version: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub open: u32,
+    pub connections: u64,
+    pub requests: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, RequestCount>>>,
+    pub errors: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ErrorCount>>>,
+}
+impl<'a> Default for ClientArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ClientArgs {
+      wire: ClientWire::Native,
+      named_by: NamedBy::Software,
+      name: None, // required field
+      version: None, // required field
+      open: 0,
+      connections: 0,
+      requests: None, // required field
+      errors: None, // required field
+    }
+  }
+}
+
+pub struct ClientBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClientBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_wire(&mut self, wire: ClientWire) {
+    self.fbb_.push_slot::<ClientWire>(Client::VT_WIRE, wire, ClientWire::Native);
+  }
+  #[inline]
+  pub fn add_named_by(&mut self, named_by: NamedBy) {
+    self.fbb_.push_slot::<NamedBy>(Client::VT_NAMED_BY, named_by, NamedBy::Software);
+  }
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Client::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_version(&mut self, version: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Client::VT_VERSION, version);
+  }
+  #[inline]
+  pub fn add_open(&mut self, open: u32) {
+    self.fbb_.push_slot::<u32>(Client::VT_OPEN, open, 0);
+  }
+  #[inline]
+  pub fn add_connections(&mut self, connections: u64) {
+    self.fbb_.push_slot::<u64>(Client::VT_CONNECTIONS, connections, 0);
+  }
+  #[inline]
+  pub fn add_requests(&mut self, requests: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , RequestCount>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Client::VT_REQUESTS, requests);
+  }
+  #[inline]
+  pub fn add_errors(&mut self, errors: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ErrorCount>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Client::VT_ERRORS, errors);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ClientBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ClientBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Client<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, Client::VT_NAME,"name");
+    self.fbb_.required(o, Client::VT_VERSION,"version");
+    self.fbb_.required(o, Client::VT_REQUESTS,"requests");
+    self.fbb_.required(o, Client::VT_ERRORS,"errors");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Client<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Client");
+      ds.field("wire", &self.wire());
+      ds.field("named_by", &self.named_by());
+      ds.field("name", &self.name());
+      ds.field("version", &self.version());
+      ds.field("open", &self.open());
+      ds.field("connections", &self.connections());
+      ds.field("requests", &self.requests());
+      ds.field("errors", &self.errors());
+      ds.finish()
+  }
+}
+pub enum ClientsReplyOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ClientsReply<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ClientsReply<'a> {
+  type Inner = ClientsReply<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ClientsReply<'a> {
+  pub const VT_CORE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CLIENTS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_MORE: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ClientsReply { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ClientsReplyArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ClientsReply<'bldr>> {
+    let mut builder = ClientsReplyBuilder::new(_fbb);
+    if let Some(x) = args.clients { builder.add_clients(x); }
+    builder.add_core(args.core);
+    builder.add_more(args.more);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn core(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(ClientsReply::VT_CORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn clients(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Client<'a>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Client>>>>(ClientsReply::VT_CLIENTS, None).unwrap()}
+  }
+  #[inline]
+  pub fn more(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ClientsReply::VT_MORE, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ClientsReply<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("core", Self::VT_CORE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Client>>>>("clients", Self::VT_CLIENTS, true)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ClientsReplyArgs<'a> {
+    pub core: u16,
+    pub clients: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Client<'a>>>>>,
+    pub more: bool,
+}
+impl<'a> Default for ClientsReplyArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ClientsReplyArgs {
+      core: 0,
+      clients: None, // required field
+      more: false,
+    }
+  }
+}
+
+pub struct ClientsReplyBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClientsReplyBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_core(&mut self, core: u16) {
+    self.fbb_.push_slot::<u16>(ClientsReply::VT_CORE, core, 0);
+  }
+  #[inline]
+  pub fn add_clients(&mut self, clients: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Client<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ClientsReply::VT_CLIENTS, clients);
+  }
+  #[inline]
+  pub fn add_more(&mut self, more: bool) {
+    self.fbb_.push_slot::<bool>(ClientsReply::VT_MORE, more, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ClientsReplyBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ClientsReplyBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ClientsReply<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, ClientsReply::VT_CLIENTS,"clients");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ClientsReply<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ClientsReply");
+      ds.field("core", &self.core());
+      ds.field("clients", &self.clients());
+      ds.field("more", &self.more());
+      ds.finish()
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -8428,6 +9394,20 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_clients_reply(&self) -> Option<ClientsReply<'a>> {
+    if self.body_type() == ReplyBody::ClientsReply {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ClientsReply::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -8454,6 +9434,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::GroupDeleted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GroupDeleted>>("ReplyBody::GroupDeleted", pos),
           ReplyBody::TopicAltered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TopicAltered>>("ReplyBody::TopicAltered", pos),
           ReplyBody::PartitionTrimmed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PartitionTrimmed>>("ReplyBody::PartitionTrimmed", pos),
+          ReplyBody::ClientsReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ClientsReply>>("ReplyBody::ClientsReply", pos),
           _ => Ok(()),
         }
      })?
@@ -8616,6 +9597,13 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::PartitionTrimmed => {
           if let Some(x) = self.body_as_partition_trimmed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::ClientsReply => {
+          if let Some(x) = self.body_as_clients_reply() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

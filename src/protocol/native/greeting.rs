@@ -14,6 +14,11 @@ impl Greeting {
         Self::default()
     }
 
+    /// The version that both speak; none before hello.
+    pub fn version(&self) -> Option<u16> {
+        self.version
+    }
+
     /// How large the next frame may be.
     pub fn caps(&self) -> Caps {
         match self.version {

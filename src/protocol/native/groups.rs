@@ -107,6 +107,16 @@ impl GroupAsk {
         }
     }
 
+    /// The same as the schema has it.
+    pub(super) fn body_type(&self) -> RequestBody {
+        match self {
+            Self::List { .. } => RequestBody::ListGroups,
+            Self::Describe { .. } => RequestBody::DescribeGroup,
+            Self::Commit { .. } => RequestBody::CommitOffsets,
+            Self::Delete { .. } => RequestBody::DeleteGroup,
+        }
+    }
+
     /// The memory that it holds besides its struct, in bytes.
     pub fn held_bytes(&self) -> usize {
         match self {
@@ -182,11 +192,11 @@ impl RequestWriter {
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
         let b = self.begin();
-        let (kind, body) = match ask {
+        let body = match ask {
             GroupAsk::List { after } => {
                 let after = after.as_deref().map(|after| b.create_string(after));
                 let body = wire::ListGroups::create(b, &wire::ListGroupsArgs { after });
-                (RequestBody::ListGroups, body.as_union_value())
+                body.as_union_value()
             }
             GroupAsk::Describe { group, first } => {
                 let args = wire::DescribeGroupArgs {
@@ -194,7 +204,7 @@ impl RequestWriter {
                     first: *first,
                 };
                 let body = wire::DescribeGroup::create(b, &args);
-                (RequestBody::DescribeGroup, body.as_union_value())
+                body.as_union_value()
             }
             GroupAsk::Commit { group, offsets } => {
                 check("entries", offsets.len(), REQUEST_PARTITIONS_MAX)?;
@@ -206,15 +216,15 @@ impl RequestWriter {
                     entries: Some(b.create_vector_from_iter(offsets.iter().map(entry))),
                 };
                 let body = wire::CommitOffsets::create(b, &args);
-                (RequestBody::CommitOffsets, body.as_union_value())
+                body.as_union_value()
             }
             GroupAsk::Delete { group } => {
                 let group = Some(b.create_string(group));
                 let body = wire::DeleteGroup::create(b, &wire::DeleteGroupArgs { group });
-                (RequestBody::DeleteGroup, body.as_union_value())
+                body.as_union_value()
             }
         };
-        self.finish(correlation, kind, body, 0, out)
+        self.finish(correlation, ask.body_type(), body, 0, out)
     }
 }
 

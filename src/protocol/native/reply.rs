@@ -2,7 +2,8 @@
 
 use super::request::more_settings;
 use super::wire::{self, ReplyBody};
-use super::{ErrorCode, GroupTold, Refusal, from_uuid, groups, verified_root};
+use super::{ErrorCode, GroupTold, Refusal, clients, from_uuid, groups, verified_root};
+use crate::base::clients::CoreClients;
 use crate::base::{
     AckLevel, CoreId, Counter, NodeId, Offset, Stage, TimestampMs, TopicId,
     limits::{FRAME_HEADER_BYTES_MAX, TOPIC_PARTITIONS_MAX},
@@ -39,6 +40,8 @@ pub enum Reply<'a> {
     OffsetsListed(OffsetsReply<'a>),
     /// To a request for stages. What this build does not know is left out; the histograms are unchecked.
     Stages(CoreStages),
+    /// To a request for clients.
+    Clients(CoreClients),
     /// About consumer groups.
     Group(GroupTold),
 }
@@ -196,6 +199,10 @@ fn decode_cold<'a>(root: &wire::Reply<'a>) -> Result<Reply<'a>, ReplyError> {
                 messages: listed.messages(),
             })
         }
+        ReplyBody::ClientsReply => {
+            let told = root.body_as_clients_reply().ok_or_else(missing)?;
+            Reply::Clients(clients::decode(&told)?)
+        }
         other => match groups::decode_told(root)? {
             Some(told) => Reply::Group(told),
             None => return Err(ReplyError::Unknown(other.0)),
@@ -299,7 +306,7 @@ fn stages(reply: &wire::StagesReply<'_>, body: &[u8]) -> Result<CoreStages, Repl
     })
 }
 
-fn malformed(why: &str) -> ReplyError {
+pub(super) fn malformed(why: &str) -> ReplyError {
     ReplyError::Malformed(why.to_owned())
 }
 

@@ -52,6 +52,11 @@ pub enum Request<'a> {
     ListOffsets(ListOffsets<'a>),
     /// Asks where this core's time goes.
     Stages,
+    /// Asks who has asked this core for what.
+    Clients {
+        /// How many clients are known already.
+        first: u32,
+    },
     /// About consumer groups.
     Group(GroupAsk),
 }
@@ -210,6 +215,9 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
             Request::ListOffsets(ListOffsets::checked(&list)?)
         }
         RequestBody::Stages => Request::Stages,
+        RequestBody::Clients => Request::Clients {
+            first: root.body_as_clients().ok_or_else(missing)?.first(),
+        },
         other => match groups::decode_ask(root)? {
             Some(ask) => Request::Group(ask),
             None => return Err(RequestError::Unknown(other.0)),

@@ -21,11 +21,12 @@ fn key(partition: u32) -> PartitionKey {
 
 fn ask(Session { ledger, outbox, .. }: &mut Session, kind: u8) {
     let count = u32::from(kind >> 4);
-    let asked = match kind % 8 {
+    let asked = match kind % 9 {
         0 => outbox.metadata(ledger, &MetadataQuery::All { after: None }),
         1 => outbox.delete_topic(ledger, &TopicRef::Id(TopicId(7))),
         2 => outbox.describe_topic(ledger, &TopicRef::Name("t".to_owned()), count),
         3 => outbox.stages(ledger),
+        8 => outbox.clients(ledger, count),
         4 => {
             let entries: Vec<_> = (0..count).map(|number| (key(number), 1)).collect();
             outbox.produce(ledger, AckLevel::Written, entries.into_iter())

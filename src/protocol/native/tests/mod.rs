@@ -3,6 +3,7 @@
 //! `goldens.txt` holds one frame per kind of request and reply, in hex: a client of yesterday must understand the
 //! broker of today. A line that changes is a break of the protocol, unless no version was ever released with it.
 
+mod clients;
 mod damage;
 mod groups;
 mod limits;
@@ -210,6 +211,7 @@ fn topic_requests() -> Vec<(&'static str, Vec<u8>)> {
             }),
         ),
         ("stages", frame(|o| w.stages(10, o).expect(fits))),
+        ("clients", frame(|o| w.clients(13, 7, o).expect(fits))),
     ]
 }
 
@@ -297,6 +299,7 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
             frame(|o| w.offsets_listed(10, &listed, o)),
         ),
         ("stages", frame(|o| w.stages(11, &stages(), o))),
+        ("clients", frame(|o| w.clients(14, &clients::told(), o))),
     ]
 }
 
