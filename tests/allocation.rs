@@ -19,6 +19,7 @@
 #[path = "kafka/wire.rs"]
 mod wire;
 
+use millrace::base::limits::PRODUCER_EXPIRATION_MS_DEFAULT;
 use millrace::base::record::BatchBuilder;
 use millrace::base::{AckLevel, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs};
 use millrace::client::blocking::{Client, ClientOptions};
@@ -135,6 +136,7 @@ async fn serve(
             port: address.port(),
         },
         log,
+        producer_expiration: Duration::from_millis(PRODUCER_EXPIRATION_MS_DEFAULT),
     };
     let started = Shard::start(io.clone(), mailbox, options, share).await;
     let (shard, _) = started.unwrap();
@@ -352,6 +354,7 @@ fn kafka() -> Kafka {
             segment_ms: 86_400_000,
             ..TopicSettings::default()
         },
+        producer_expiration_ms: PRODUCER_EXPIRATION_MS_DEFAULT,
     }
 }
 

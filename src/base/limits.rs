@@ -133,6 +133,10 @@ const _: () = assert!(RECEIVE_BYTES_MAX - RECEIVE_RESERVE_BYTES >= 24 << 20);
 pub const RECEIVE_SPARE_BYTES_MAX: usize = 8 << 20;
 const _: () = assert!(RECEIVE_SPARE_BYTES_MAX >= 64 * RECEIVE_BUFFER_BYTES_MIN);
 
+/// How long a producer that numbers its batches is remembered while it is silent, in milliseconds, unless the command line
+/// says otherwise (as Kafka has it).
+pub const PRODUCER_EXPIRATION_MS_DEFAULT: u64 = 86_400_000;
+
 /// Requests of one connection that were taken and not yet answered: past it, the connection is not read.
 pub const REPLIES_PENDING_MAX: usize = 16_384;
 

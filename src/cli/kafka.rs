@@ -1,6 +1,6 @@
 //! Serving Kafka clients: the flags, and what they ask for on so many cores.
 
-use crate::base::limits::TOPIC_PARTITIONS_MAX;
+use crate::base::limits::{PRODUCER_EXPIRATION_MS_DEFAULT, TOPIC_PARTITIONS_MAX};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::serve::ports;
 use crate::cli::values::Endpoint;
@@ -83,6 +83,12 @@ pub struct KafkaArgs {
     #[arg(id = "kafka_partitions", long = "kafka-partitions", value_name = "COUNT", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(TOPIC_PARTITIONS_MAX)))]
     pub partitions: u32,
+
+    /// For how many milliseconds a producer that numbers its batches (enable.idempotence) is remembered while it is silent
+    #[arg(id = "kafka_producer_expiration_ms", long = "kafka-producer-expiration-ms", value_name = "MS",
+          default_value_t = PRODUCER_EXPIRATION_MS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..=i32::MAX as u64))]
+    pub producer_expiration_ms: u64,
 }
 
 /// How Kafka clients are served.
@@ -98,6 +104,8 @@ pub struct KafkaPlan {
     pub auto_create: bool,
     /// How many partitions a topic gets unasked.
     pub partitions: u32,
+    /// How long producers that number their batches are remembered while they are silent.
+    pub producer_expiration_ms: u64,
 }
 
 impl KafkaArgs {
@@ -127,6 +135,7 @@ impl KafkaArgs {
             port: advertised.and_then(|advertised| advertised.port),
             auto_create: !self.no_auto_create,
             partitions: self.partitions,
+            producer_expiration_ms: self.producer_expiration_ms,
         }))
     }
 }

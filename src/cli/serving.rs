@@ -5,7 +5,7 @@
 //!                                                                        stop flag ─> Net::stop ─> Shard::stop
 //! ```
 
-use crate::base::limits::UNWRITTEN_BYTES_MAX;
+use crate::base::limits::{PRODUCER_EXPIRATION_MS_DEFAULT, UNWRITTEN_BYTES_MAX};
 use crate::base::{CoreId, NodeId};
 use crate::catalog::CATALOG_KEY;
 use crate::cli::exit::{Exit, Failure};
@@ -180,6 +180,10 @@ async fn serve_core(
         .unwrap_or_else(PoisonError::into_inner)
         .take()
         .expect("each core takes its share once");
+    let kafka = start.plan.kafka.as_ref();
+    let expiration_ms = kafka.map_or(PRODUCER_EXPIRATION_MS_DEFAULT, |kafka| {
+        kafka.producer_expiration_ms
+    });
     let options = shard::Options {
         cores: start.plan.cpus.len() as u16,
         address: CoreAddress {
@@ -188,6 +192,7 @@ async fn serve_core(
             port: listener.local_addr().port(),
         },
         log: start.log.clone(),
+        producer_expiration: Duration::from_millis(expiration_ms),
     };
     let node = options.log.node;
     let (shard, report) = Shard::start(io.clone(), mailbox, options, share)
@@ -289,6 +294,7 @@ impl Start {
             auto_create: plan.auto_create,
             partitions: plan.partitions,
             settings: KafkaPlan::settings(),
+            producer_expiration_ms: plan.producer_expiration_ms,
         })
     }
 }

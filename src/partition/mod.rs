@@ -26,5 +26,5 @@ mod visibility;
 pub use fetch::{FetchVerdict, fetch_verdict};
 pub use frontiers::Frontiers;
 pub use produce::{CheckedBatches, ProduceRefusal};
-pub use producers::{Numbered, Producers, Verdict};
+pub use producers::{Memory, Numbered, Place, Producers, Verdict};
 pub use visibility::Visibility;

@@ -17,6 +17,7 @@ use crate::shard::watch::Waits;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What the tasks of one core share. Core-local: nothing here is locked, and no borrow outlives an await.
 pub(super) struct Core<I: Io> {
@@ -32,6 +33,8 @@ pub(super) struct Core<I: Io> {
     pub(super) addresses: RefCell<Vec<CoreAddress>>,
     pub(super) stats: RefCell<Stats>,
     pub(super) producers: ProducerIds,
+    /// How long a producer that numbers its batches is remembered while it is silent.
+    pub(super) producer_expiration: Duration,
     pub(super) started: Monotonic,
     /// Forwarded produces that wait for room in the log.
     pub(super) produces: ProduceQueue,

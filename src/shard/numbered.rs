@@ -11,22 +11,31 @@
 //! the one that is refused for a moment, and the second must not become the first: what is refused is remembered.
 //!
 //! Reading nothing at a start keeps starts short; who comes back is what tells that a partition has to be looked at.
+//!
+//! A producer that was silent for `keep` is forgotten. Of an earlier start, the log's timestamps say since when he is: a
+//! batch was appended no earlier than the youngest record in front of it says. But producers may write old times, and a broker
+//! that was killed must know again what it took a second before: what a start finds is remembered for `GRACE` at least.
 
 use crate::base::planted::{Bug, planted};
-use crate::base::{Body, Offset, RecordBatch};
+use crate::base::{Body, Offset, RecordBatch, TimestampMs};
 use crate::engine::EngineError;
 use crate::io::Io;
 use crate::log::gather;
-use crate::partition::{Numbered, Producers, Verdict};
+use crate::partition::{Memory, Numbered, Place, Producers, Verdict};
 use crate::shard::core::Core;
 use crate::shard::hosted::Hosted;
+use futures_lite::future::or;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How much of a partition's end is read. What comes again after a restart was on its way at the end of the last one.
 const TAIL_BYTES: u64 = 64 << 20;
 const READ_BYTES: u64 = 1 << 20;
+/// How long producers that a start finds are remembered at least, whatever the timestamps say, and how often those of all
+/// partitions are looked at for who is to be forgotten. As often as Kafka looks: so long it remembers them, too.
+const GRACE: Duration = Duration::from_secs(600);
 
 /// The numbered producers of one partition.
 #[derive(Debug, Default)]
@@ -51,13 +60,13 @@ enum Earlier {
     Failed(String),
 }
 
-/// The offsets of a batch: of its first record and behind its last.
+/// Where a batch lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
     /// It was appended.
-    Now(Offset, Offset),
+    Now(Place),
     /// It had been, and has come again.
-    Before(Offset, Offset),
+    Before(Place),
 }
 
 /// Appends a batch by `append`, if it is its turn and it was not taken before.
@@ -65,22 +74,23 @@ pub(super) fn append<I: Io>(
     core: &Core<I>,
     hosted: &Rc<Hosted<I>>,
     batch: Numbered,
-    append: impl FnOnce() -> Result<(Offset, Offset), EngineError>,
+    append: impl FnOnce() -> Result<Place, EngineError>,
 ) -> Result<Taken, EngineError> {
     let producers = hosted.producers();
-    let appended = match admit(core, hosted, batch) {
+    let memory = memory(core);
+    let appended = match admit(core, hosted, batch, memory) {
         Ok(Some(before)) => return Ok(before),
         Ok(None) => append(),
         Err(error) => Err(error),
     };
     match appended {
-        Ok((base, until)) => {
-            producers.note(batch, base, until);
-            Ok(Taken::Now(base, until))
+        Ok(place) => {
+            producers.note(batch, place, memory);
+            Ok(Taken::Now(place))
         }
         Err(error) => {
             if matches!(error, EngineError::Overloaded(_) | EngineError::DiskFull) {
-                producers.refused(batch);
+                producers.refused(batch, memory);
             }
             Err(error)
         }
@@ -92,13 +102,17 @@ fn admit<I: Io>(
     core: &Core<I>,
     hosted: &Rc<Hosted<I>>,
     batch: Numbered,
+    memory: Memory,
 ) -> Result<Option<Taken>, EngineError> {
     let producers = hosted.producers();
-    let verdict = producers.known.borrow().decide(batch);
+    let verdict = producers.known.borrow().decide(batch, memory);
     match verdict {
         Verdict::Append => Ok(None),
-        Verdict::Duplicate { .. } if planted(Bug::TakeTwice) => Ok(None),
-        Verdict::Duplicate { base, until } => Ok(Some(Taken::Before(base, until))),
+        Verdict::Duplicate(_) if planted(Bug::TakeTwice) => Ok(None),
+        Verdict::Duplicate(place) => {
+            producers.awaited.borrow_mut().remove(&batch.id);
+            Ok(Some(Taken::Before(place)))
+        }
         Verdict::OutOfOrder { .. } if planted(Bug::TakeGap) => Ok(None),
         Verdict::OutOfOrder { expected } => Err(EngineError::OutOfOrder {
             expected,
@@ -119,15 +133,15 @@ fn admit<I: Io>(
 }
 
 impl NumberedProducers {
-    fn note(&self, batch: Numbered, base: Offset, until: Offset) {
-        self.known.borrow_mut().note(batch, base, until);
+    fn note(&self, batch: Numbered, at: Place, memory: Memory) {
+        self.known.borrow_mut().note(batch, at, memory);
         self.awaited.borrow_mut().remove(&batch.id);
     }
 
     /// Takes note that a batch was not appended for a reason that passes.
-    fn refused(&self, batch: Numbered) {
+    fn refused(&self, batch: Numbered, memory: Memory) {
         let mut awaited = self.awaited.borrow_mut();
-        if self.known.borrow().decide(batch) != Verdict::Unknown {
+        if self.known.borrow().decide(batch, memory) != Verdict::Unknown {
             return;
         }
         if awaited.len() == AWAITED_MAX {
@@ -172,9 +186,9 @@ fn look_back<I: Io>(core: &Core<I>, hosted: &Rc<Hosted<I>>) -> Result<(), Engine
     let Some(pass) = core.gate.enter() else {
         return Err(EngineError::Stopping);
     };
-    let (io, hosted) = (core.io.clone(), Rc::clone(hosted));
+    let (io, hosted, memory) = (core.io.clone(), Rc::clone(hosted), memory(core));
     core.io.spawn(async move {
-        let found = read_back(&io, &hosted).await;
+        let found = read_back(&io, &hosted, memory).await;
         let producers = hosted.producers();
         *producers.earlier.borrow_mut() = match found {
             Ok(found) => {
@@ -189,10 +203,14 @@ fn look_back<I: Io>(core: &Core<I>, hosted: &Rc<Hosted<I>>) -> Result<(), Engine
 }
 
 /// The producers of the end of the log.
-async fn read_back<I: Io>(io: &I, hosted: &Hosted<I>) -> Result<Producers, String> {
+async fn read_back<I: Io>(
+    io: &I,
+    hosted: &Hosted<I>,
+    memory: Memory,
+) -> Result<Producers, String> {
     let log = hosted.log();
+    let mut found = Found::new(memory, TimestampMs(io.wall_ms()));
     let (mut from, until) = (log.tail_start(TAIL_BYTES), log.frontiers().appended);
-    let mut producers = Producers::default();
     let mut body = Body::default();
     while from < until {
         body.clear();
@@ -200,29 +218,94 @@ async fn read_back<I: Io>(io: &I, hosted: &Hosted<I>) -> Result<Producers, Strin
         read.map_err(|error| format!("at offset {from}: {error}"))?;
         let bytes = gather(io, &body).await;
         let bytes = bytes.map_err(|error| format!("at offset {from}: {error}"))?;
-        let next = note_all(&mut producers, &bytes, from)?;
+        let next = found.note_all(&bytes, from)?;
         if next == from {
             return Err(format!("at offset {from}: nothing to read"));
         }
         from = next;
         io.yield_now().await;
     }
-    Ok(producers)
+    Ok(found.producers)
 }
 
-/// Notes the batches from `from` on; returns the offset behind them.
-fn note_all(producers: &mut Producers, mut bytes: &[u8], from: Offset) -> Result<Offset, String> {
-    let mut next = from;
-    while !bytes.is_empty() {
-        let batch = RecordBatch::parse(bytes).map_err(|error| format!("behind {next}: {error}"))?;
-        // A read may begin earlier than asked.
-        if batch.next_offset() > from {
-            if let Some(numbered) = Numbered::of(&batch) {
-                producers.note(numbered, batch.base_offset(), batch.next_offset());
-            }
-            next = batch.next_offset();
+/// What a start finds in the log, in the order of the log.
+struct Found {
+    producers: Producers,
+    /// The time by the broker's clock and by the clock on the wall.
+    memory: Memory,
+    wall: TimestampMs,
+    /// The youngest record so far.
+    youngest: TimestampMs,
+}
+
+impl Found {
+    fn new(memory: Memory, wall: TimestampMs) -> Self {
+        Self {
+            producers: Producers::default(),
+            memory,
+            wall,
+            youngest: TimestampMs(i64::MIN),
         }
-        bytes = &bytes[batch.bytes().len()..];
     }
-    Ok(next)
+
+    /// Notes the batches from `from` on; returns the offset behind them.
+    fn note_all(&mut self, mut bytes: &[u8], from: Offset) -> Result<Offset, String> {
+        let mut next = from;
+        while !bytes.is_empty() {
+            let batch =
+                RecordBatch::parse(bytes).map_err(|error| format!("behind {next}: {error}"))?;
+            // A read may begin earlier than asked.
+            if batch.next_offset() > from {
+                self.youngest = self.youngest.max(batch.max_timestamp());
+                if let Some(numbered) = Numbered::of(&batch) {
+                    let at = Place {
+                        base: batch.base_offset(),
+                        until: batch.next_offset(),
+                        time: batch.append_time(),
+                    };
+                    let heard_ms = self.heard_ms();
+                    self.producers.note_found(numbered, at, heard_ms);
+                }
+                next = batch.next_offset();
+            }
+            bytes = &bytes[batch.bytes().len()..];
+        }
+        Ok(next)
+    }
+
+    /// When the producer of the batch at hand was heard of, by the broker's clock.
+    fn heard_ms(&self) -> i64 {
+        let Memory { now_ms, keep_ms } = self.memory;
+        let age_ms = self.wall.0.saturating_sub(self.youngest.0).max(0);
+        let age_ms_max = keep_ms.saturating_sub(GRACE.as_millis() as i64).max(0);
+        now_ms.saturating_sub(age_ms.min(age_ms_max))
+    }
+}
+
+/// What time it is, and how long this broker remembers producers.
+fn memory<I: Io>(core: &Core<I>) -> Memory {
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Memory {
+        now_ms: millis(Duration::from_nanos(core.io.now().0)),
+        keep_ms: millis(core.producer_expiration),
+    }
+}
+
+/// Forgets, now and then, who was silent for too long on any partition; for as long as the core runs.
+pub(super) async fn forget<I: Io>(core: Rc<Core<I>>) {
+    loop {
+        let stops = core.stops.wait();
+        if core.stopping.get() {
+            return;
+        }
+        or(core.io.sleep(GRACE), stops).await;
+        let partitions: Vec<_> = core.seats.borrow().keys().copied().collect();
+        for key in partitions {
+            if let Ok(hosted) = core.find(key) {
+                let mut known = hosted.producers().known.borrow_mut();
+                known.forget(memory(&core));
+            }
+            core.io.yield_now().await;
+        }
+    }
 }

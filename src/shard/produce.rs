@@ -1,9 +1,10 @@
 //! A produce by a connection of this core.
 
-use crate::base::{AckLevel, Offset, PartitionKey, TimestampMs};
+use crate::base::{AckLevel, PartitionKey, TimestampMs};
 use crate::engine::{EngineError, Produced};
 use crate::io::Io;
 use crate::log::Draw;
+use crate::partition::Place;
 use crate::shard::core::Core;
 use crate::shard::hosted::{Hosted, check};
 use crate::shard::message::{ForwardedProduce, Reply, Request};
@@ -24,17 +25,14 @@ enum State<I: Io> {
 /// Batches that were taken by a partition of this core.
 pub(super) struct Appended<I: Io> {
     hosted: Rc<Hosted<I>>,
-    base: Offset,
-    until: Offset,
+    at: Place,
     level: AckLevel,
-    /// The time that its records got from the broker.
-    time: Option<TimestampMs>,
 }
 
 impl<I: Io> Appended<I> {
     fn outcome(&self) -> Option<Result<Produced, EngineError>> {
-        let (base, until) = (self.base, self.until);
-        self.hosted.outcome(base, until, self.level, self.time)
+        let Place { base, until, time } = self.at;
+        self.hosted.outcome(base, until, self.level, time)
     }
 
     pub(super) async fn settled(&self) -> Result<Produced, EngineError> {
@@ -113,37 +111,26 @@ pub(super) fn append_to<I: Io>(
     batches: &[u8],
 ) -> Result<Appended<I>, EngineError> {
     let checked = check(batches)?;
-    let mut time = None;
-    let mut append = || {
-        time = hosted.admit(&checked, || TimestampMs(core.io.wall_ms()))?;
-        hosted.append(&checked, level, draw, time)
+    let append = || {
+        let time = hosted.admit(&checked, || TimestampMs(core.io.wall_ms()))?;
+        let (base, until) = hosted.append(&checked, level, draw, time)?;
+        Ok(Place { base, until, time })
     };
-    let (base, until) = match checked.numbered() {
-        None => append()?,
-        Some(batch) => match numbered::append(core, &hosted, batch, append)? {
-            Taken::Now(base, until) => (base, until),
-            Taken::Before(base, until) => {
-                return Ok(Appended {
-                    hosted,
-                    base,
-                    until,
-                    level,
-                    time: None,
-                });
-            }
-        },
+    let taken = match checked.numbered() {
+        None => Taken::Now(append()?),
+        Some(batch) => numbered::append(core, &hosted, batch, append)?,
     };
-    let mut stats = core.stats.borrow_mut();
-    stats.produced_batches += u64::from(checked.batches());
-    stats.produced_records += checked.records();
-    stats.produced_bytes += checked.bytes();
-    Ok(Appended {
-        hosted,
-        base,
-        until,
-        level,
-        time,
-    })
+    let at = match taken {
+        Taken::Before(at) => at,
+        Taken::Now(at) => {
+            let mut stats = core.stats.borrow_mut();
+            stats.produced_batches += u64::from(checked.batches());
+            stats.produced_records += checked.records();
+            stats.produced_bytes += checked.bytes();
+            at
+        }
+    };
+    Ok(Appended { hosted, at, level })
 }
 
 fn forward<I: Io>(

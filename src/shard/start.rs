@@ -23,11 +23,12 @@ use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::{FIRST_CORE, Letter, Life, Message};
 use crate::shard::post::Post;
 use crate::shard::producer_ids::ProducerIds;
-use crate::shard::{forwarded, replay, topics};
+use crate::shard::{forwarded, numbered, replay, topics};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// What a core is started with.
@@ -39,6 +40,8 @@ pub struct Options {
     pub address: CoreAddress,
     /// Of its log.
     pub log: crate::log::Options,
+    /// How long a producer that numbers its batches is remembered while it is silent.
+    pub producer_expiration: Duration,
 }
 
 /// What recovery found, as far as one core needs it. Plain data: made before any core runs, sent to each.
@@ -173,6 +176,7 @@ async fn start_here<I: Io>(
         }
     }
     io.spawn(groups::keep_time(Rc::clone(&core)));
+    io.spawn(numbered::forget(Rc::clone(&core)));
     Ok((Shard { core }, report))
 }
 
@@ -199,6 +203,7 @@ fn new_core<I: Io>(
         addresses: RefCell::default(),
         stats: RefCell::default(),
         producers: ProducerIds::new(options.log.epoch, io.core()),
+        producer_expiration: options.producer_expiration,
         started: io.now(),
         produces: Default::default(),
         waits: RefCell::default(),

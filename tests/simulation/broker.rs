@@ -3,6 +3,7 @@
 
 use crate::world::{World, address};
 use millrace::base::NodeId;
+use millrace::base::limits::PRODUCER_EXPIRATION_MS_DEFAULT;
 use millrace::engine::CoreAddress;
 use millrace::io::sim::{Outcome, SimIo, SimMailbox, SimSource};
 use millrace::io::{Io, Signal};
@@ -13,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 const DATA: &str = "/data";
 const NODE: NodeId = NodeId(7);
@@ -107,6 +109,7 @@ where
                 port,
             },
             log: log.clone(),
+            producer_expiration: Duration::from_millis(PRODUCER_EXPIRATION_MS_DEFAULT),
         };
         let share = share.expect("one each");
         let (world, meeting) = (Rc::clone(world), Rc::clone(&meeting));

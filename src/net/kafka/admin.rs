@@ -79,6 +79,7 @@ fn resource<E: Engine>(
         describe_configs::BROKER => Ok(describe_configs::of_broker(
             kafka.auto_create,
             kafka.partitions,
+            kafka.producer_expiration_ms,
             &kafka.settings,
         )),
         _ => {

@@ -32,6 +32,8 @@ pub struct Kafka {
     pub partitions: u32,
     /// The settings that a topic gets unasked.
     pub settings: TopicSettings,
+    /// How long producers that number their batches are remembered while they are silent.
+    pub producer_expiration_ms: u64,
 }
 
 /// A produce or a fetch that is owed an answer.

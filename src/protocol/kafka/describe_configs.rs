@@ -120,6 +120,7 @@ fn of_setting(
 pub fn of_broker(
     auto_create: bool,
     partitions: u32,
+    producer_expiration_ms: u64,
     unasked: &TopicSettings,
 ) -> Vec<DescribedConfig> {
     let set = |name, value, kind| config(name, value, kind, OF_BROKER);
@@ -133,6 +134,11 @@ pub fn of_broker(
             DEFAULT,
         ),
         set("num.partitions", partitions.to_string(), Kind::Int),
+        set(
+            "producer.id.expiration.ms",
+            producer_expiration_ms.to_string(),
+            Kind::Int,
+        ),
     ];
     let of_topics = SETTINGS.iter().map(|setting| {
         let value = setting.value(unasked);

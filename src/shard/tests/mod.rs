@@ -58,6 +58,9 @@ fn shares(sim: &Sim, cores: u16) -> (LogOptions, Vec<Share>) {
     (log, share(recovered, cores))
 }
 
+/// How long the tests' brokers remember silent producers.
+const PRODUCER_EXPIRATION: Duration = Duration::from_secs(3_600);
+
 fn options(log: &LogOptions, cores: u16, io: &SimIo) -> Options {
     Options {
         cores,
@@ -67,6 +70,7 @@ fn options(log: &LogOptions, cores: u16, io: &SimIo) -> Options {
             port: 9_000 + io.core().0,
         },
         log: log.clone(),
+        producer_expiration: PRODUCER_EXPIRATION,
     }
 }
 

@@ -4,14 +4,18 @@
 use super::*;
 use crate::base::batch::CRC_START;
 use crate::base::checksum::crc32c;
+use crate::base::TimestampType;
 use crate::base::prng::Prng;
 
 /// A batch of `values`, numbered from the first value on.
 fn numbered(id: i64, epoch: i16, values: &[u64]) -> Vec<u8> {
-    let mut bytes = batch(values);
+    number(batch(values), id, epoch, values[0] as i32)
+}
+
+fn number(mut bytes: Vec<u8>, id: i64, epoch: i16, first: i32) -> Vec<u8> {
     bytes[43..51].copy_from_slice(&id.to_be_bytes());
     bytes[51..53].copy_from_slice(&epoch.to_be_bytes());
-    bytes[53..57].copy_from_slice(&(values[0] as i32).to_be_bytes());
+    bytes[53..57].copy_from_slice(&first.to_be_bytes());
     let crc = crc32c(&bytes[CRC_START..]);
     bytes[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
     bytes
@@ -76,6 +80,108 @@ async fn send_as(
     values: &[u64],
 ) -> Result<Offset, EngineError> {
     send(broker, 1, key, &numbered(id, epoch, values)).await
+}
+
+/// A batch as `numbered` makes it, of records of that time.
+fn numbered_at(id: i64, first: u64, time: TimestampMs) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.push(time, None, Some(&first.to_le_bytes()), &[]);
+    number(builder.finish().to_vec(), id, 0, first as i32)
+}
+
+/// Goal: a silent producer is forgotten after the time set, by the broker's clock while it runs and by the records' after a
+/// restart; but what a killed broker took is known again for ten minutes, whatever the records say. Method: one producer of
+/// records of 1970 and one of now, on two partitions.
+#[test]
+fn a_silent_producer_is_forgotten_in_time_also_by_what_is_stored() {
+    let sim = Sim::new(8);
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let made = run_well(&sim, 1, move |broker| async move {
+        let shard = broker.shard(0);
+        let made = shard.create_topic(new_topic("t", 2, AckLevel::Written));
+        let (topic, id) = (made.await.expect("made"), shard.new_producer_id());
+        let now = TimestampMs(broker.io.wall_ms());
+        for (partition, time) in [(0, TimestampMs(5)), (1, now)] {
+            let key = key(&topic, partition);
+            let batch = |first| numbered_at(id, first, time);
+            assert_eq!(send(&broker, 0, key, &batch(7)).await, Ok(Offset(0)));
+            broker.io.sleep(minutes(59)).await;
+            assert_eq!(send(&broker, 0, key, &batch(7)).await, Ok(Offset(0)));
+            let gap = send(&broker, 0, key, &batch(100)).await;
+            assert!(matches!(gap, Err(EngineError::OutOfOrder { expected: 8, .. })));
+            // A duplicate is no sign of life, as in Kafka: nothing was appended.
+            broker.io.sleep(minutes(1)).await;
+            assert_eq!(send(&broker, 0, key, &batch(100)).await, Ok(Offset(1)));
+        }
+        (topic, id)
+    });
+    let (topic, id) = made;
+    sim.disk().kill();
+    // By the records' times both are forgotten: those of the second are two hours old.
+    let topic = run_well(&sim, 1, move |broker| async move {
+        for partition in [0, 1] {
+            let key = key(&topic, partition);
+            let again = numbered_at(id, 100, TimestampMs(5));
+            assert_eq!(send(&broker, 0, key, &again).await, Ok(Offset(1)));
+            broker.io.sleep(minutes(9)).await;
+            assert_eq!(send(&broker, 0, key, &again).await, Ok(Offset(1)));
+            broker.io.sleep(minutes(1)).await;
+            let time = match partition {
+                0 => TimestampMs(5),
+                _ => TimestampMs(broker.io.wall_ms()),
+            };
+            let unseen = numbered_at(id, 500, time);
+            assert_eq!(send(&broker, 0, key, &unseen).await, Ok(Offset(2)));
+        }
+        broker.io.sleep(minutes(30)).await;
+        topic
+    });
+    sim.disk().kill();
+    run_well(&sim, 1, move |broker| async move {
+        // Records of half an hour ago: that is how long their producer is silent; and of 1970, which counts for fifty minutes.
+        let (old, new) = (key(&topic, 0), key(&topic, 1));
+        let time = TimestampMs(0);
+        let gap = |told: Result<Offset, EngineError>| {
+            matches!(told, Err(EngineError::OutOfOrder { expected: 501, .. }))
+        };
+        let unseen = numbered_at(id, 900, time);
+        assert!(gap(send(&broker, 0, old, &unseen).await));
+        assert!(gap(send(&broker, 0, new, &unseen).await));
+        broker.io.sleep(minutes(15)).await;
+        assert_eq!(send(&broker, 0, old, &unseen).await, Ok(Offset(3)));
+        assert!(gap(send(&broker, 0, new, &unseen).await));
+        broker.io.sleep(minutes(15)).await;
+        assert_eq!(send(&broker, 0, new, &unseen).await, Ok(Offset(3)));
+    });
+}
+
+/// Goal: what is sent again is answered with the time that it got from the broker the first time, also by the next life.
+#[test]
+fn what_is_sent_again_is_told_the_time_of_its_first_append() {
+    let sim = Sim::new(9);
+    let appended = run_well(&sim, 1, |broker| async move {
+        let shard = broker.shard(0);
+        let mut topic = new_topic("t", 1, AckLevel::Written);
+        topic.settings.timestamp_type = TimestampType::Append;
+        let topic = shard.create_topic(topic).await.expect("made");
+        let batch = numbered(shard.new_producer_id(), 0, &[0, 1]);
+        let key = key(&topic, 0);
+        let ticket = shard.produce(key, AckLevel::Written, &batch);
+        let first = shard.produced(ticket).await.expect("taken");
+        assert!(first.append_time.is_some_and(|time| time.0 > 1_000_000));
+        broker.io.sleep(Duration::from_secs(5)).await;
+        let ticket = shard.produce(key, AckLevel::Written, &batch);
+        assert_eq!(shard.produced(ticket).await, Ok(first));
+        (key, batch, first)
+    });
+    sim.disk().kill();
+    run_well(&sim, 1, move |broker| async move {
+        let (key, batch, first) = appended;
+        assert_eq!(send(&broker, 0, key, &batch).await, Ok(Offset(0)));
+        let shard = broker.shard(0);
+        let ticket = shard.produce(key, AckLevel::Written, &batch);
+        assert_eq!(shard.produced(ticket).await, Ok(first));
+    });
 }
 
 /// Goal: of two batches on their way, the second is not taken as the producer's first when the first had to be tried again.

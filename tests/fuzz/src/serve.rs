@@ -57,6 +57,7 @@ pub async fn serve_kafka<E: Engine<Source = SimSource>>(io: SimIo, engine: E, ac
             segment_ms: 1_000,
             ..TopicSettings::default()
         },
+        producer_expiration_ms: 1,
     };
     let heard = hear(io, engine, acts, Some(kafka)).await;
     let mut rest = &heard[..];
