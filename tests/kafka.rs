@@ -7,6 +7,8 @@
 mod admin;
 #[path = "kafka/clients.rs"]
 mod clients;
+#[path = "kafka/old.rs"]
+mod old;
 mod process;
 #[path = "kafka/wire.rs"]
 mod wire;

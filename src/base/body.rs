@@ -83,6 +83,21 @@ impl<C, S> Body<C, S> {
         });
     }
 
+    /// Keeps the bytes from `begin` to `end` alone.
+    pub fn keep(&mut self, begin: u64, end: u64) {
+        assert!(begin <= end && end <= self.bytes);
+        let mut pos = 0;
+        self.parts.retain_mut(|part| {
+            let bytes = part.bytes();
+            let front = begin.saturating_sub(pos).min(bytes);
+            let back = (pos + bytes).saturating_sub(end).min(bytes);
+            pos += bytes;
+            part.shorten(front, back);
+            part.bytes() > 0
+        });
+        self.bytes = end - begin;
+    }
+
     /// Forgets the pieces and keeps the memory.
     pub fn clear(&mut self) {
         self.parts.clear();
@@ -91,9 +106,72 @@ impl<C, S> Body<C, S> {
     }
 }
 
+impl<C, S> Part<C, S> {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Memory { from, until, .. } | Self::Copied { from, until } => {
+                (until - from) as u64
+            }
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Takes away so many bytes at the front, and then at the back; if those are more than there are, all.
+    fn shorten(&mut self, front: u64, back: u64) {
+        let left = self.bytes().saturating_sub(front).saturating_sub(back);
+        match self {
+            Self::Memory { from, until, .. } | Self::Copied { from, until } => {
+                *from += front as usize;
+                *until = *from + left as usize;
+            }
+            Self::File {
+                position, bytes, ..
+            } => {
+                *position += front;
+                *bytes = left;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_lies_between_over_all_kinds_of_parts() {
+        let file: Vec<u8> = (100..120).collect();
+        let whole = || {
+            let mut body: Body<Vec<u8>, ()> = Body::default();
+            body.push_file((), 3, 6);
+            body.push_memory((0..9).collect(), 2, 7);
+            body.push_copy(&[50, 51, 52]);
+            body
+        };
+        let bytes = |body: &Body<Vec<u8>, ()>| {
+            let mut all: Vec<u8> = Vec::new();
+            for part in &body.parts {
+                assert!(part.bytes() > 0);
+                match part {
+                    Part::Memory { chunk, from, until } => all.extend(&chunk[*from..*until]),
+                    Part::Copied { from, until } => all.extend(&body.copied[*from..*until]),
+                    Part::File {
+                        position, bytes, ..
+                    } => all.extend(&file[*position as usize..][..*bytes as usize]),
+                }
+            }
+            all
+        };
+        let all = bytes(&whole());
+        for begin in 0..=all.len() {
+            for end in begin..=all.len() {
+                let mut body = whole();
+                body.keep(begin as u64, end as u64);
+                assert_eq!(bytes(&body), all[begin..end]);
+                assert_eq!(body.bytes, (end - begin) as u64);
+            }
+        }
+    }
 
     #[test]
     fn counts_what_it_holds_and_keeps_its_memory() {

@@ -39,6 +39,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
         mut hot: Hot,
     ) -> Result<()> {
         self.await_fetch(&mut hot.lists.fetch).await;
+        self.hide_zstd(&mut hot).await?;
         let refusals = self.fetched.iter().filter_map(|one| one.error.as_ref());
         self.count_kafka_errors(&hot, refusals);
         self.lend();

@@ -13,6 +13,7 @@ mod alter;
 mod answer;
 mod cold;
 mod groups;
+mod hide;
 mod take;
 mod topics;
 

@@ -121,6 +121,13 @@ impl Echo {
         self.partitions.iter().any(|one| one.error_code != 0)
     }
 
+    /// Refuses the partition that is the `nth` of those that the engine was asked about: it counts no more among them.
+    pub fn refuse(&mut self, nth: usize, error_code: i16) {
+        let mut asked = self.partitions.iter_mut().filter(|one| one.error_code == 0);
+        let one = asked.nth(nth).expect("the engine was asked about it");
+        one.error_code = error_code;
+    }
+
     /// Why the engine was not asked about partitions: a code for each of those.
     pub fn errors(&self) -> impl Iterator<Item = i16> {
         let codes = self.partitions.iter().map(|one| one.error_code);

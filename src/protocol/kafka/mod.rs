@@ -59,6 +59,7 @@ pub mod sync_group;
 mod tests;
 pub mod topic_settings;
 pub mod wire;
+pub mod zstd;
 
 pub use admin::Admin;
 pub use api::Api;

@@ -9,13 +9,9 @@ use crate::protocol::kafka::echo::{Echo, Topic, walk};
 use crate::protocol::kafka::wire::{
     Malformed, Reader, Shape, write_count, write_string, write_tagged,
 };
+use crate::protocol::kafka::zstd::{ZSTD_PRODUCE_FROM, is_zstd};
 use crate::protocol::kafka::{PARTITIONS_MAX, TOPIC_IDS_FROM, error, frame};
 use zerocopy::FromBytes;
-
-/// Before this version, a client may not know zstd.
-const ZSTD_FROM: i16 = 7;
-const ZSTD: i16 = 4;
-const COMPRESSION_MASK: i16 = 7;
 
 /// A produce whose structure was checked.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +109,7 @@ pub fn check(records: Option<&[u8]>, version: i16) -> i16 {
         error::CORRUPT_MESSAGE
     } else if stated != records.len() as i64 {
         error::INVALID_RECORD
-    } else if version < ZSTD_FROM && header.attributes.get() & COMPRESSION_MASK == ZSTD {
+    } else if version < ZSTD_PRODUCE_FROM && is_zstd(header.attributes.get()) {
         error::UNSUPPORTED_COMPRESSION_TYPE
     } else {
         0
