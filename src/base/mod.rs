@@ -3,7 +3,7 @@
 //! Does: ids and offsets, limits with their arithmetic, the record batch as a checked view and its builder, checksums,
 //! a seeded random generator, the stages of a message's way and their histograms, what is asked of consumer groups,
 //! what topics and queues are set to, which clients ask for what.
-//! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror.
+//! May import: std, bytes, zerocopy, crc-fast, crc32fast, hdrhistogram, thiserror; the codecs, which only `unpack` uses.
 //! Must not know: any other room.
 //!
 //! Invariants: everything here is synchronous and deterministic; a view that exists has been checked.
@@ -23,6 +23,7 @@ pub mod queue;
 pub mod record;
 pub mod stages;
 pub mod topic;
+pub mod unpack;
 pub mod varint;
 
 pub use batch::{BatchError, RecordBatch};

@@ -318,6 +318,7 @@ impl FakeBroker {
                     OffsetQuery::Earliest => (Offset(0), None),
                     OffsetQuery::Latest => (self.end(entry.key), None),
                     OffsetQuery::AtTime(time) => self.at_time(entry.key, time),
+                    OffsetQuery::Youngest => self.at_time(entry.key, TimestampMs(i64::MAX)),
                 })
             })
             .collect();

@@ -63,7 +63,6 @@ mod fake;
 pub mod in_flight;
 mod partitioner;
 pub mod session;
-pub mod unpack;
 
 pub use cluster::Cluster;
 pub use error::ClientError;

@@ -148,6 +148,9 @@ pub enum OffsetQuery {
     Latest,
     /// The first record whose timestamp is at least this; the latest offset, without a timestamp, if there is none.
     AtTime(TimestampMs),
+    /// The record with the largest timestamp, and of several the first; the latest offset, without a timestamp, if there is
+    /// none.
+    Youngest,
 }
 
 /// Where the time of one core went, since its start.

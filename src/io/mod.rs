@@ -255,6 +255,13 @@ pub trait Io: Clone + 'static {
         look: fn(&mut T, &[u8]) -> bool,
     ) -> impl Future<Output = Result<T>>;
 
+    /// Runs `work` where it keeps nobody waiting: for what takes a CPU long. A panic there is an error here.
+    fn aside<T: Send + 'static, R: Send + 'static>(
+        &self,
+        state: T,
+        work: fn(T) -> R,
+    ) -> impl Future<Output = Result<R>>;
+
     /// Renames a file. Durable only after [`Io::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = Result<()>>;
 

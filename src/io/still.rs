@@ -163,6 +163,14 @@ impl<I: Io> Io for Still<I> {
             .scan_source(source, position, bytes, state, look)
     }
 
+    fn aside<T: Send + 'static, R: Send + 'static>(
+        &self,
+        state: T,
+        work: fn(T) -> R,
+    ) -> impl Future<Output = Result<R>> {
+        self.beneath.aside(state, work)
+    }
+
     async fn rename(&self, _from: &Path, _to: &Path) -> Result<()> {
         Ok(())
     }

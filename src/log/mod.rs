@@ -59,6 +59,7 @@ mod stats;
 mod sync;
 mod tail;
 mod take;
+mod times;
 mod trim;
 #[doc(hidden)]
 pub mod untrusted;

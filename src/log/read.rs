@@ -1,7 +1,7 @@
-//! Reading back: pieces of memory for the hot tail, spans of the file for the rest, never a look at the file itself
-//! except to find a timestamp.
+//! Reading back: pieces of memory for the hot tail, spans of the file for the rest; the file itself is looked at only to find a
+//! record by its time (`times`).
 
-use crate::base::{Body, Offset, Part, RecordBatch, TimestampMs, record};
+use crate::base::{BatchError, Body, Offset, Part, RecordBatch};
 use crate::io::Io;
 use crate::log::check::Check;
 use crate::log::chunk::Chunk;
@@ -193,41 +193,8 @@ impl<I: Io> PartitionLog<I> {
         total
     }
 
-    /// The first record that can be read below `until` whose timestamp is at least `timestamp`: its offset and timestamp. In a
-    /// compressed batch, the batch's first offset.
-    pub async fn find_time(
-        &self,
-        timestamp: TimestampMs,
-        until: Offset,
-    ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
-        let start = self.frontiers().start;
-        let segments: Vec<_> = {
-            let segments = self.partition.segments.borrow();
-            segments.iter().map(Rc::clone).collect()
-        };
-        for segment in segments {
-            let end = segment.end.get();
-            let is_trimmed = end.next_offset <= start;
-            if is_trimmed || segment.base >= until || end.max_timestamp < timestamp.0 {
-                continue;
-            }
-            let from = segment.index.borrow().at_time(timestamp.0);
-            let mut pos = from.map_or(0, |entry| entry.pos);
-            let end = locate::floor(&self.partition, &segment, until).pos;
-            while pos < end {
-                let bytes = self.read_batch(&segment, pos, end).await?;
-                let batch = parse_stored(&segment, pos, &bytes)?;
-                if let Some(found) = first_at(&batch, timestamp, start) {
-                    return Ok((found.0 < until).then_some(found));
-                }
-                pos += bytes.len() as u64;
-            }
-        }
-        Ok(None)
-    }
-
-    /// The bytes of the batch at `pos`.
-    async fn read_batch(
+    /// The bytes of the batch at `pos`, checked.
+    pub(super) async fn read_batch(
         &self,
         segment: &Segment<I>,
         pos: u64,
@@ -239,15 +206,17 @@ impl<I: Io> PartitionLog<I> {
             Ok(batch) => {
                 let count = batch.bytes().len();
                 bytes.truncate(count);
-                Ok(bytes)
             }
-            Err(crate::base::BatchError::Truncated { needed, .. })
+            Err(BatchError::Truncated { needed, .. })
                 if needed as u64 <= end - pos && needed > bytes.len() =>
             {
-                self.read_bytes(segment, pos, needed as u64).await
+                bytes = self.read_bytes(segment, pos, needed as u64).await?;
             }
-            Err(error) => Err(damaged(segment, pos, &error)),
+            Err(error) => return Err(damaged(segment, pos, &error)),
         }
+        let checked = RecordBatch::parse(&bytes).and_then(|batch| batch.check_crc());
+        checked.map_err(|error| damaged(segment, pos, &error))?;
+        Ok(bytes)
     }
 
     async fn read_bytes(
@@ -318,43 +287,9 @@ fn add_pieces<I: Io>(
     }
 }
 
-fn parse_stored<'a, I: Io>(
-    segment: &Segment<I>,
-    pos: u64,
-    bytes: &'a [u8],
-) -> Result<RecordBatch<'a>, ReadError> {
-    let batch = RecordBatch::parse(bytes).and_then(|batch| batch.check_crc().map(|()| batch));
-    batch.map_err(|error| damaged(segment, pos, &error))
-}
-
-fn damaged<I: Io>(segment: &Segment<I>, pos: u64, error: &crate::base::BatchError) -> ReadError {
+fn damaged<I: Io>(segment: &Segment<I>, pos: u64, error: &BatchError) -> ReadError {
     ReadError::Damaged(format!(
         "{} segment {} at {pos}: {error}",
         segment.key, segment.base
     ))
-}
-
-/// The first record of a batch that is at least so young, at `start` or behind it. In a compressed batch its first offset;
-/// its first timestamp if that is young enough.
-fn first_at(
-    batch: &RecordBatch<'_>,
-    timestamp: TimestampMs,
-    start: Offset,
-) -> Option<(Offset, TimestampMs)> {
-    if batch.max_timestamp() < timestamp || batch.next_offset() <= start {
-        return None;
-    }
-    if batch.is_compressed() {
-        let first = batch.append_time().unwrap_or(batch.base_timestamp());
-        let time = match first >= timestamp {
-            true => first,
-            false => batch.max_timestamp(),
-        };
-        return Some((batch.base_offset().max(start), time));
-    }
-    let offset = |delta: i64| batch.base_offset().plus(delta as u64);
-    let found = record::records(batch)
-        .flatten()
-        .find(|record| record.timestamp >= timestamp && offset(record.offset_delta) >= start)?;
-    Some((offset(found.offset_delta), found.timestamp))
 }

@@ -29,6 +29,8 @@ pub(super) struct Core<I: Io> {
     /// On core 0: where the catalog's records go.
     pub(super) catalog_partition: Option<Rc<Hosted<I>>>,
     pub(super) catalog_turn: Turn,
+    /// Of those who search records by their time.
+    pub(super) search_turn: Turn,
     pub(super) seats: RefCell<HashMap<PartitionKey, Seat<I>>>,
     pub(super) addresses: RefCell<Vec<CoreAddress>>,
     pub(super) stats: RefCell<Stats>,

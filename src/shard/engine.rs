@@ -8,8 +8,7 @@ use crate::engine::{
 };
 use crate::io::Io;
 use crate::log::Chunk;
-use crate::shard::message::{Reply, Request};
-use crate::shard::{Shard, Ticket, admin, fetch, groups, produce, stats, topics, trim};
+use crate::shard::{Shard, Ticket, admin, fetch, groups, offsets, produce, stats, topics, trim};
 
 impl<I: Io> Engine for Shard<I> {
     type Chunk = Chunk<I>;
@@ -46,18 +45,7 @@ impl<I: Io> Engine for Shard<I> {
         of: PartitionKey,
         query: OffsetQuery,
     ) -> Result<(Offset, Option<TimestampMs>), EngineError> {
-        let core = &self.core;
-        if core.owns(of) {
-            return core.find(of)?.find(query).await;
-        }
-        core.check_known(of)?;
-        core.stats.borrow_mut().forwarded += 1;
-        let request = Request::ListOffset { of, query };
-        match core.post.ask(core.owner(of), request).await {
-            Reply::Offset(result) => result,
-            Reply::Stopping => Err(EngineError::Stopping),
-            other => panic!("an offset query was answered with {}", other.kind()),
-        }
+        offsets::list(&self.core, of, query).await
     }
 
     async fn trim(&self, of: PartitionKey, before: Option<Offset>) -> Result<Offset, EngineError> {

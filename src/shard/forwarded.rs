@@ -11,7 +11,7 @@ use crate::shard::core::Core;
 use crate::shard::fetch::fetch_owned;
 use crate::shard::message::{ForwardedProduce, Letter, Reply, Request, RequestId, carry};
 use crate::shard::watch::{Hurry, await_owned};
-use crate::shard::{admin, groups, produce, topics, trim};
+use crate::shard::{admin, groups, offsets, produce, topics, trim};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -146,10 +146,7 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
             let fetched = fetch_owned(&core, &request).await;
             Reply::Fetched(fetched.into_iter().map(carry).collect())
         }
-        Request::ListOffset { of, query } => Reply::Offset(match core.find(of) {
-            Ok(hosted) => hosted.find(query).await,
-            Err(error) => Err(error),
-        }),
+        Request::ListOffset { of, query } => Reply::Offset(offsets::here(&core, of, query).await),
         Request::Trim { of, before } => Reply::Trimmed(trim::here(&core, of, before).await),
         Request::Describe(keys) => Reply::Described(topics::infos(&core, &keys)),
         Request::Create(topic) => Reply::Topic(admin::create(&core, topic).await),

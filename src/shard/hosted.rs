@@ -203,12 +203,13 @@ impl<I: Io> Hosted<I> {
         query: OffsetQuery,
     ) -> Result<(Offset, Option<TimestampMs>), EngineError> {
         let high_watermark = self.high_watermark();
-        let time = match query {
+        let found = match query {
             OffsetQuery::Earliest => return Ok((self.frontiers().start, None)),
             OffsetQuery::Latest => return Ok((high_watermark, None)),
-            OffsetQuery::AtTime(time) => time,
+            OffsetQuery::AtTime(time) => self.log.find_time(time, high_watermark).await,
+            OffsetQuery::Youngest => self.log.find_youngest(high_watermark).await,
         };
-        match self.log.find_time(time, high_watermark).await {
+        match found {
             Ok(Some((offset, timestamp))) => Ok((offset, Some(timestamp))),
             Ok(None) => Ok((high_watermark, None)),
             Err(error) => Err(self.read_error(high_watermark, error)),

@@ -39,6 +39,7 @@ mod groups;
 mod hosted;
 mod message;
 mod numbered;
+mod offsets;
 mod post;
 mod produce;
 mod producer_ids;

@@ -199,6 +199,7 @@ fn new_core<I: Io>(
         catalog: RefCell::new(catalog),
         catalog_partition,
         catalog_turn: Default::default(),
+        search_turn: Default::default(),
         seats: RefCell::new(HashMap::new()),
         addresses: RefCell::default(),
         stats: RefCell::default(),

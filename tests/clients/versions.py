@@ -96,13 +96,18 @@ assert told.responses[0].partitions[0].error_code == 100, told
 
 for version in versions(ListOffsetsRequest):
     one = ListOffsetsRequest.ListOffsetsTopic
-    for timestamp, offset in [(-2, 0), (-1, len(stored)), (1000, 0), (2000, -1)]:
+    # Each negative number, the version that it came with, and what it stands for: the first, the last, the youngest, the first
+    # that is kept here, the last that is kept elsewhere.
+    special = [(-2, 1, 0), (-1, 1, len(stored)), (-3, 7, 0), (-4, 8, 0), (-5, 9, -1), (-6, 99, None)]
+    for timestamp, since, offset in special + [(1000, 1, 0), (2000, 1, -1)]:
         part = one.ListOffsetsPartition(
             version=version, partition_index=0, current_leader_epoch=-1, timestamp=timestamp)
         told = ask(
             ListOffsetsRequest, ListOffsetsResponse, version, replica_id=-1, isolation_level=0,
-            topics=[one(version=version, name=TOPIC, partitions=[part])])
-        assert told.topics[0].partitions[0].offset == offset, (timestamp, told)
+            topics=[one(version=version, name=TOPIC, partitions=[part])], timeout_ms=1000)
+        found = told.topics[0].partitions[0]
+        wanted = (0, offset) if version >= since else (35, -1)
+        assert (found.error_code, found.offset) == wanted, (timestamp, told)
 
 for version in versions(OffsetForLeaderEpochRequest):
     one = OffsetForLeaderEpochRequest.OffsetForLeaderTopic

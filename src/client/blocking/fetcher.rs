@@ -11,11 +11,11 @@
 use super::Dialer;
 use super::connection::Connection;
 use crate::base::limits::FETCH_BYTES_MAX;
+use crate::base::unpack::unpack;
 use crate::base::{Offset, PartitionKey, PartitionNo, RecordBatch};
 use crate::client::ClientError;
 use crate::client::backoff::Backoff;
 use crate::client::session::Session;
-use crate::client::unpack::unpack;
 use crate::protocol::native::{FetchPartition, FetchRequest, FetchedReply, Reply, TopicInfo};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Range;

@@ -155,6 +155,14 @@ impl Io for Uring {
             .blocking(move || source.scan(position, until, state, look))
     }
 
+    fn aside<T: Send + 'static, R: Send + 'static>(
+        &self,
+        state: T,
+        work: fn(T) -> R,
+    ) -> impl Future<Output = Result<R>> {
+        self.core.blocking(move || Ok(work(state)))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = Result<()>> {
         let (from, to) = (from.to_owned(), to.to_owned());
         self.core.blocking(move || std::fs::rename(from, to))

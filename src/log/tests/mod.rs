@@ -13,6 +13,7 @@ mod model;
 mod repair;
 mod scrub;
 mod steps;
+mod times;
 mod trim;
 mod verify;
 

@@ -9,8 +9,7 @@ use crate::net::connection::Wire;
 use crate::net::kafka::{Cold, Kafka, admin, groups, topics};
 use crate::protocol::kafka::frame::respond;
 use crate::protocol::kafka::list_offsets::{
-    self, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-    ListOffsetsTopicResponse,
+    self, Asked, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use crate::protocol::kafka::wire::Field;
 use crate::protocol::kafka::{self, Api, api_versions, init_producer_id};
@@ -68,7 +67,10 @@ async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: 
             let told = topics::metadata(engine, kafka, &request, to.version).await;
             to.write(&told);
         }
-        kafka::Cold::ListOffsets(request) => to.write(&list_offsets(engine, request).await),
+        kafka::Cold::ListOffsets(request) => {
+            let told = list_offsets(engine, request, to.version).await;
+            to.write(&told);
+        }
         kafka::Cold::InitProducerId(request) => {
             to.write(&init_producer_id::answer(&request, || {
                 engine.new_producer_id()
@@ -82,24 +84,27 @@ async fn answer<E: Engine>(engine: &E, kafka: &Kafka, request: kafka::Cold, to: 
     }
 }
 
-async fn list_offsets<E: Engine>(engine: &E, request: ListOffsetsRequest) -> ListOffsetsResponse {
+async fn list_offsets<E: Engine>(
+    engine: &E,
+    request: ListOffsetsRequest,
+    version: i16,
+) -> ListOffsetsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let id = engine.topic_id(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in topic.partitions {
-            let query = list_offsets::query(asked.timestamp);
-            let found = match (id, query) {
-                (None, _) => Err(EngineError::UnknownTopic(topic.name.clone())),
-                (_, None) => Err(EngineError::InvalidRequest("timestamp".to_owned())),
-                (Some(id), Some(query)) => {
-                    let key = PartitionKey::new(id, PartitionNo(asked.partition_index as u32));
-                    engine.list_offset(key, query).await
+        for wanted in topic.partitions {
+            let index = wanted.partition_index;
+            let asked = list_offsets::asked(wanted.timestamp, version);
+            let found = match (id, asked) {
+                (None, _) => Some(Err(EngineError::UnknownTopic(topic.name.clone()))),
+                (Some(id), Asked::Offset(query)) => {
+                    let key = PartitionKey::new(id, PartitionNo(index as u32));
+                    Some(engine.list_offset(key, query).await)
                 }
+                (Some(_), Asked::Tiered | Asked::Unsupported) => None,
             };
-            let answer: ListOffsetsPartitionResponse =
-                list_offsets::partition(asked.partition_index, query, found);
-            partitions.push(answer);
+            partitions.push(list_offsets::partition(index, asked, found));
         }
         let name = topic.name;
         topics.push(ListOffsetsTopicResponse { name, partitions });

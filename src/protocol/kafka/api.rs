@@ -96,7 +96,7 @@ pub const APIS: &[Api] = &[
         ..api(key::PRODUCE, "Produce", (3, 13), 9)
     },
     api(key::FETCH, "Fetch", (4, 18), 12),
-    api(key::LIST_OFFSETS, "ListOffsets", (1, 6), 6),
+    api(key::LIST_OFFSETS, "ListOffsets", (1, 10), 6),
     api(key::METADATA, "Metadata", (0, 13), 9),
     api(key::OFFSET_COMMIT, "OffsetCommit", (2, 9), 8),
     api(key::OFFSET_FETCH, "OffsetFetch", (1, 9), 6),

@@ -94,13 +94,14 @@ impl ::flatbuffers::SimpleToVerifyInSlice for AckLevel {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_OFFSET_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_OFFSET_KIND: u8 = 2;
+pub const ENUM_MAX_OFFSET_KIND: u8 = 3;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_OFFSET_KIND: [OffsetKind; 3] = [
+pub const ENUM_VALUES_OFFSET_KIND: [OffsetKind; 4] = [
   OffsetKind::Earliest,
   OffsetKind::Latest,
   OffsetKind::AtTime,
+  OffsetKind::Youngest,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -111,13 +112,15 @@ impl OffsetKind {
   pub const Earliest: Self = Self(0);
   pub const Latest: Self = Self(1);
   pub const AtTime: Self = Self(2);
+  pub const Youngest: Self = Self(3);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 2;
+  pub const ENUM_MAX: u8 = 3;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Earliest,
     Self::Latest,
     Self::AtTime,
+    Self::Youngest,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -125,6 +128,7 @@ impl OffsetKind {
       Self::Earliest => Some("Earliest"),
       Self::Latest => Some("Latest"),
       Self::AtTime => Some("AtTime"),
+      Self::Youngest => Some("Youngest"),
       _ => None,
     }
   }

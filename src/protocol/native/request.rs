@@ -452,6 +452,7 @@ fn offset_query(entry: &wire::OffsetEntry) -> Option<OffsetQuery> {
     match entry.kind() {
         wire::OffsetKind::Earliest => Some(OffsetQuery::Earliest),
         wire::OffsetKind::Latest => Some(OffsetQuery::Latest),
+        wire::OffsetKind::Youngest => Some(OffsetQuery::Youngest),
         wire::OffsetKind::AtTime => Some(OffsetQuery::AtTime(TimestampMs(entry.time_ms()))),
         _ => None,
     }

@@ -300,6 +300,7 @@ fn offset_entry(entry: &OffsetEntry) -> wire::OffsetEntry {
         OffsetQuery::Earliest => (wire::OffsetKind::Earliest, 0),
         OffsetQuery::Latest => (wire::OffsetKind::Latest, 0),
         OffsetQuery::AtTime(time) => (wire::OffsetKind::AtTime, time.0),
+        OffsetQuery::Youngest => (wire::OffsetKind::Youngest, 0),
     };
     let topic = entry.key.topic.into();
     wire::OffsetEntry::new(&topic, time_ms, entry.key.partition.0, kind)

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use millrace::base::limits::BATCH_BYTES_MAX;
 use millrace::base::{RecordBatch, record::records};
-use millrace::client::unpack::unpack;
+use millrace::base::unpack::unpack;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(batch) = RecordBatch::parse(bytes) else {

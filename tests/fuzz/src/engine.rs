@@ -200,6 +200,7 @@ impl Engine for Forgetful {
         query: OffsetQuery,
     ) -> Result<(Offset, Option<TimestampMs>), EngineError> {
         match query {
+            OffsetQuery::Youngest => Ok((Offset(0), Some(TimestampMs(0)))),
             OffsetQuery::AtTime(time) => Ok((Offset(time.0 as u64), Some(time))),
             _ if of.partition.0 > 1_000 => {
                 Err(EngineError::Damaged("that is what it is".to_owned()))

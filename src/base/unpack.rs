@@ -1,4 +1,5 @@
-//! Unpacks record batches that a Kafka producer compressed: the broker stores and serves them as they came.
+//! Unpacks record batches that a Kafka producer compressed: the broker stores and serves them as they came. Clients do it,
+//! and the broker where it looks for a record by its time, aside.
 //!
 //! ```text
 //!   header | gzip, snappy, lz4 or zstd of the records   ──>   header, without the codec | records
@@ -6,7 +7,7 @@
 //! What a batch says of its size is believed only as far as [`UNPACKED_BYTES_MAX`]: 8 KiB that unpack to gigabytes cost
 //! what the largest batch costs, and are refused.
 //!
-//! Decided: the codecs are libraries (flate2, snap, lz4_flex, zstd), and only here, on the client's side. zstd gets no
+//! Decided: the codecs are libraries (flate2, snap, lz4_flex, zstd), and only here. zstd gets no
 //! window above the largest batch, so that a frame's header cannot ask for more memory than its content may have.
 
 use crate::base::RecordBatch;
