@@ -205,30 +205,25 @@ fn topics_are_made_shown_by_every_core_and_deleted() {
         let asked = CreateTopicsRequest {
             topics: vec![
                 topic(&name, 2, vec![config("segment.bytes", "1048576")]),
-                topic(&name, 2, Vec::new()),
                 topic("a/b", 1, Vec::new()),
                 topic("none", 0, Vec::new()),
                 topic("odd", 1, vec![config("no.such.thing", "1")]),
             ],
             ..CreateTopicsRequest::default()
         };
-        let told: CreateTopicsResponse = peer.ask(key::CREATE_TOPICS, version, &asked);
-        let codes: Vec<i16> = told.topics.iter().map(|one| one.error_code).collect();
-        let wanted = [
-            0,
-            error::TOPIC_ALREADY_EXISTS,
-            error::INVALID_TOPIC,
-            error::INVALID_PARTITIONS,
-            error::INVALID_CONFIG,
-        ];
-        assert_eq!(codes, wanted, "{told:?}");
-        assert!(
-            told.topics[4]
-                .error_message
-                .as_ref()
-                .unwrap()
-                .contains("no.such.thing")
-        );
+        for first in [0, error::TOPIC_ALREADY_EXISTS] {
+            let told: CreateTopicsResponse = peer.ask(key::CREATE_TOPICS, version, &asked);
+            let codes: Vec<i16> = told.topics.iter().map(|one| one.error_code).collect();
+            let wanted = [
+                first,
+                error::INVALID_TOPIC,
+                error::INVALID_PARTITIONS,
+                error::INVALID_CONFIG,
+            ];
+            assert_eq!(codes, wanted, "{told:?}");
+            let line = told.topics[3].error_message.as_ref().unwrap();
+            assert!(line.contains("no.such.thing"));
+        }
     }
     for (address, version) in brokers.iter().cycle().zip(0..=13) {
         let asked = |name: &str| MetadataRequestTopic {

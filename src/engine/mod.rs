@@ -86,6 +86,9 @@ pub trait Engine: Clone + 'static {
     /// The topics asked for (all, where `which` is `None`), in the order of their names or as asked.
     fn topics(&self, which: Option<&[TopicRef]>) -> Vec<Result<TopicInfo, EngineError>>;
 
+    /// Whether a topic could be made now, as far as this core knows.
+    fn check_topic(&self, topic: &NewTopic) -> Result<(), EngineError>;
+
     /// Makes a topic; durable when it returns.
     fn create_topic(&self, topic: NewTopic)
     -> impl Future<Output = Result<TopicInfo, EngineError>>;

@@ -13,7 +13,8 @@ use crate::log::recovery::RecoveredPartition;
 use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
 use crate::log::{
-    LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll, scrub, space, sync,
+    AppendError, Draw, LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll,
+    scrub, space, sync,
 };
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -184,6 +185,11 @@ impl<I: Io> Log<I> {
         while !self.core.has_room() && !self.core.is_over() {
             self.core.moved.wait().await;
         }
+    }
+
+    /// Why nothing that may be refused would be taken now, if so.
+    pub fn refusal(&self) -> Option<AppendError> {
+        self.core.refusal(Draw::Free)
     }
 
     /// Whether [`Log::room`] would return at once.

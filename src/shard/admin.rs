@@ -18,7 +18,7 @@ use crate::log::Draw;
 use crate::shard::core::Core;
 use crate::shard::message::{FIRST_CORE, Reply, Request};
 use crate::shard::produce::append_to;
-use crate::shard::topics;
+use crate::shard::{hosted, topics};
 use std::rc::Rc;
 
 /// Makes a topic, from whichever core.
@@ -89,12 +89,29 @@ pub(super) async fn create<I: Io>(
 ) -> Result<TopicInfo, EngineError> {
     let _turn = core.catalog_turn.take().await;
     let id = draw_id(core);
-    let decided =
-        core.catalog
-            .borrow()
-            .decide_create(id, &topic.name, topic.partitions, topic.settings);
-    change(core, decided.map_err(refused)?).await?;
+    change(core, decide_create(core, id, &topic)?).await?;
     topics::find(core, &TopicRef::Id(id))
+}
+
+/// Whether a topic could be made, on whichever core: by its own copy of the catalog and its own look at the disk.
+pub(super) fn check_create<I: Io>(core: &Core<I>, topic: &NewTopic) -> Result<(), EngineError> {
+    if core.stopping.get() {
+        return Err(EngineError::Stopping);
+    }
+    decide_create(core, draw_id(core), topic)?;
+    core.log
+        .refusal()
+        .map_or(Ok(()), |error| Err(hosted::refusal(error)))
+}
+
+fn decide_create<I: Io>(
+    core: &Core<I>,
+    id: TopicId,
+    topic: &NewTopic,
+) -> Result<Record, EngineError> {
+    let catalog = core.catalog.borrow();
+    let decided = catalog.decide_create(id, &topic.name, topic.partitions, topic.settings);
+    decided.map_err(refused)
 }
 
 /// On core 0: changes a topic.

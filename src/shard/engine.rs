@@ -69,6 +69,10 @@ impl<I: Io> Engine for Shard<I> {
         topics::list(&self.core, which)
     }
 
+    fn check_topic(&self, topic: &NewTopic) -> Result<(), EngineError> {
+        admin::check_create(&self.core, topic)
+    }
+
     async fn create_topic(&self, topic: NewTopic) -> Result<TopicInfo, EngineError> {
         admin::request_create(&self.core, topic).await
     }

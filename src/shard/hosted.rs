@@ -313,7 +313,7 @@ fn frontiers_of<I: Io>(log: &PartitionLog<I>) -> Frontiers {
     }
 }
 
-fn refusal(error: AppendError) -> EngineError {
+pub(super) fn refusal(error: AppendError) -> EngineError {
     match error {
         AppendError::DiskFull => EngineError::DiskFull,
         AppendError::Stopping => EngineError::Stopping,

@@ -203,11 +203,7 @@ fn look_back<I: Io>(core: &Core<I>, hosted: &Rc<Hosted<I>>) -> Result<(), Engine
 }
 
 /// The producers of the end of the log.
-async fn read_back<I: Io>(
-    io: &I,
-    hosted: &Hosted<I>,
-    memory: Memory,
-) -> Result<Producers, String> {
+async fn read_back<I: Io>(io: &I, hosted: &Hosted<I>, memory: Memory) -> Result<Producers, String> {
     let log = hosted.log();
     let mut found = Found::new(memory, TimestampMs(io.wall_ms()));
     let (mut from, until) = (log.tail_start(TAIL_BYTES), log.frontiers().appended);

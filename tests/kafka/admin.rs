@@ -27,6 +27,73 @@ fn start(folder: &Directory) -> (Broker, Vec<Peer>) {
     (broker, peers)
 }
 
+fn creatable(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {
+    let config = |(name, value): &(&str, &str)| CreatableConfig {
+        name: (*name).to_owned(),
+        value: Some((*value).to_owned()),
+    };
+    CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: configs.iter().map(config).collect(),
+        ..CreatableTopic::default()
+    }
+}
+
+#[test]
+fn a_trial_of_a_creation_is_refused_as_the_creation_would_be() {
+    let folder = Directory::new("kafka-trial");
+    let (_broker, mut peers) = start(&folder);
+    make(&mut peers[0], "taken");
+    let long = "n".repeat(250);
+    let all = [
+        creatable("good", 3, &[("segment.ms", "1000")]),
+        creatable("taken", 1, &[]),
+        creatable("a/b", 1, &[]),
+        creatable(&long, 1, &[]),
+        creatable("__own", 1, &[]),
+        creatable("many", 10_001, &[]),
+        creatable("none", 0, &[]),
+        creatable("small", 1, &[("segment.bytes", "1")]),
+        creatable("large", 1, &[("max.message.bytes", "2147483647")]),
+        creatable("word", 1, &[("flush.messages", "1")]),
+    ];
+    let mut ask = |core: usize, topics: Vec<CreatableTopic>, validate_only| {
+        let asked = CreateTopicsRequest {
+            topics,
+            validate_only,
+            ..CreateTopicsRequest::default()
+        };
+        let told: CreateTopicsResponse = peers[core].ask(key::CREATE_TOPICS, 7, &asked);
+        told.topics
+    };
+    for core in [0, 1] {
+        let trial = ask(core, all.to_vec(), true);
+        assert!(
+            trial[1..].iter().all(|topic| topic.error_code != 0),
+            "{trial:?}"
+        );
+        assert_eq!((trial[0].error_code, trial[0].topic_id), (0, 0));
+        let again = ask(core, all[..1].to_vec(), true);
+        assert_eq!(again[0].error_code, 0, "nothing was made");
+        if core == 1 {
+            let real = ask(0, all.to_vec(), false);
+            for (trial, real) in trial.iter().zip(&real) {
+                let told = (trial.error_code, &trial.error_message);
+                assert_eq!(told, (real.error_code, &real.error_message));
+            }
+            assert_ne!(real[0].topic_id, 0);
+        }
+    }
+    for validate_only in [true, false] {
+        let twice = vec![creatable("twice", 1, &[]), creatable("twice", 2, &[])];
+        let told = ask(0, twice, validate_only);
+        let codes = told.iter().map(|topic| topic.error_code);
+        assert!(codes.eq([error::INVALID_REQUEST; 2]), "{told:?}");
+    }
+}
+
 /// Sets one setting of a topic; the code and the line that this is answered with.
 fn set(peer: &mut Peer, version: i16, name: &str, value: &str, is_trial: bool) -> (i16, String) {
     let asked = IncrementalAlterConfigsRequest {

@@ -7,6 +7,7 @@ use crate::protocol::kafka::create_topics::{
 };
 use crate::protocol::kafka::delete_topics::{self, DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::protocol::kafka::metadata::{self, MetadataRequest, MetadataResponse};
+use std::collections::BTreeMap;
 
 pub(super) async fn metadata<E: Engine>(
     engine: &E,
@@ -51,8 +52,16 @@ pub(super) async fn create<E: Engine>(
     kafka: &Kafka,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
+    let mut names = BTreeMap::new();
+    for asked in &request.topics {
+        *names.entry(asked.name.as_str()).or_insert(0) += 1;
+    }
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
+        if names[asked.name.as_str()] > 1 {
+            topics.push(create_topics::refused(&asked.name, create_topics::twice()));
+            continue;
+        }
         topics.push(create_one(engine, kafka, asked, request.validate_only).await);
     }
     CreateTopicsResponse {
@@ -73,12 +82,9 @@ async fn create_one<E: Engine>(
         Err(refusal) => return create_topics::refused(name, refusal),
     };
     if validate_only {
-        return match find(engine, name) {
-            Ok(_) => {
-                let exists = EngineError::TopicExists(name.clone());
-                create_topics::refused(name, create_topics::refusal(&exists))
-            }
-            Err(_) => create_topics::created(&wanted, None, &kafka.settings),
+        return match engine.check_topic(&wanted) {
+            Ok(()) => create_topics::created(&wanted, None, &kafka.settings),
+            Err(error) => create_topics::refused(name, create_topics::refusal(&error)),
         };
     }
     match engine.create_topic(wanted.clone()).await {

@@ -145,6 +145,12 @@ pub fn refused(name: &str, (error_code, line): Refusal) -> CreatedTopic {
     }
 }
 
+/// Why a topic that a request names twice is not made.
+pub fn twice() -> Refusal {
+    let line = "the request names this topic more than once";
+    (error::INVALID_REQUEST, line.to_owned())
+}
+
 /// The engine's refusal of a create.
 pub fn refusal(error: &EngineError) -> Refusal {
     let code = match error {

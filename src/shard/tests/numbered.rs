@@ -2,9 +2,9 @@
 //! between.
 
 use super::*;
+use crate::base::TimestampType;
 use crate::base::batch::CRC_START;
 use crate::base::checksum::crc32c;
-use crate::base::TimestampType;
 use crate::base::prng::Prng;
 
 /// A batch of `values`, numbered from the first value on.
@@ -108,7 +108,10 @@ fn a_silent_producer_is_forgotten_in_time_also_by_what_is_stored() {
             broker.io.sleep(minutes(59)).await;
             assert_eq!(send(&broker, 0, key, &batch(7)).await, Ok(Offset(0)));
             let gap = send(&broker, 0, key, &batch(100)).await;
-            assert!(matches!(gap, Err(EngineError::OutOfOrder { expected: 8, .. })));
+            assert!(matches!(
+                gap,
+                Err(EngineError::OutOfOrder { expected: 8, .. })
+            ));
             // A duplicate is no sign of life, as in Kafka: nothing was appended.
             broker.io.sleep(minutes(1)).await;
             assert_eq!(send(&broker, 0, key, &batch(100)).await, Ok(Offset(1)));

@@ -241,6 +241,13 @@ impl Engine for Forgetful {
         }
     }
 
+    fn check_topic(&self, topic: &NewTopic) -> Result<(), EngineError> {
+        match topic.partitions {
+            0 => Err(EngineError::InvalidPartitions("none".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     async fn create_topic(&self, topic: NewTopic) -> Result<TopicInfo, EngineError> {
         let mut topics = self.inner.topics.borrow_mut();
         if topic.partitions > TOPIC_PARTITIONS_MAX || topics.len() == TOPICS_MAX {
