@@ -361,6 +361,12 @@ fn nothing_acked_is_lost_and_nothing_is_there_twice_when_the_broker_is_killed() 
             results.push(crash(name, None));
         }
     }
+    for name in ["kafkajs", "platformatic"] {
+        if is_had(name, install_node) {
+            let words = format!("node {} {name}", script("crash.cjs").display());
+            results.push(crash(name, Some(&words)));
+        }
+    }
     for program in PROGRAMS {
         if is_had(program.name, program.install) {
             let words = format!("{} crash", (program.words)().join(" "));
@@ -392,6 +398,7 @@ fn crash(client: &str, words: Option<&str>) -> Result<(), String> {
         phase.args([client, what, server]).arg(&acked);
         if let Some(words) = words {
             phase.env("MILLRACE_CRASH", words);
+            phase.env("NODE_PATH", cache().join("node/node_modules"));
         }
         phase
     };
