@@ -5,7 +5,7 @@ import time
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
-    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType)
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 
 SERVERS, TOPIC, PARTITIONS = sys.argv[1], "confluent", 4
 
@@ -59,6 +59,23 @@ consumer.assign([TopicPartition(TOPIC, number, end) for number, end in enumerate
 assert not consumer.consume(1, 0.3)
 produce(["tail"] * PARTITIONS)
 assert consume(consumer, PARTITIONS) == ["tail"] * PARTITIONS
+
+# The record itself, also in the middle of a compressed batch: one batch of each codec, all of them with a lull in their times.
+TIMES = TOPIC + "-times"
+admin.create_topics([NewTopic(TIMES, 1)])[TIMES].result()
+times = [1_000, 5_000, 3_000, 9_000, 9_000, 2_000]
+for round, codec in enumerate(["none", "gzip", "snappy", "lz4", "zstd"]):
+    base, later = round * len(times), round * 10_000
+    producer = Producer({"bootstrap.servers": SERVERS, "linger.ms": 100, "compression.type": codec})
+    for number in times:
+        producer.produce(TIMES, "v" * 200, partition=0, timestamp=later + number)
+    assert producer.flush(20) == 0
+    for wanted, offset in [(1_001, 1), (5_001, 3), (9_000, 3), (9_001, None)]:
+        found = consumer.offsets_for_times([TopicPartition(TIMES, 0, later + wanted)])[0].offset
+        assert found == (-1 if offset is None else base + offset), (codec, wanted, found)
+    part = TopicPartition(TIMES, 0)
+    youngest = admin.list_offsets({part: OffsetSpec.max_timestamp()})[part].result()
+    assert (youngest.offset, youngest.timestamp) == (base + 3, later + 9_000), (codec, youngest)
 
 
 def alter(name, value):

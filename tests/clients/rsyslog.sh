@@ -8,7 +8,7 @@ set -euo pipefail
 server=$1 folder=$2.rsyslog topic=rsyslog packages=/var/log/dpkg.log
 mkdir -p "$folder"
 writer='' shipper=''
-trap 'kill $writer $shipper 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'kill $writer $shipper 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 cat >"$folder/writer.conf" <<CONF
 global(workDirectory="$folder")
 module(load="imuxsock" SysSock.Use="off")
