@@ -3,9 +3,10 @@
 //!
 //! Method: the whole broker except io/uring (net, protocol, engine, shard, log, catalog, and the client's session and
 //! driver) on `io/sim`, where a seed decides everything. A seed draws the lives of a machine: on 1 to 4 cores, with
-//! producers, readers and changes of topics, ended by a clean stop, a kill or a power cut (also in the middle of an
-//! effect, in recovery, in a start), on a disk that is calm, that fails, or that lies. The last life is a healed one, in
-//! which everything must work and everything is read. `history` holds what clients saw against what was promised.
+//! producers, readers and changes of topics (made, trimmed, deleted), ended by a clean stop, a kill or a power cut (also in
+//! the middle of an effect, in recovery, in a start), on a disk that is calm, that fails, or that lies. The last life is a
+//! healed one, in which everything must work and everything is read. `history` holds what clients saw against what was
+//! promised.
 //!
 //! | disk | what goes wrong | expected |
 //! |---|---|---|
