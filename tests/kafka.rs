@@ -10,6 +10,8 @@ mod clients;
 #[path = "kafka/old.rs"]
 mod old;
 mod process;
+#[path = "kafka/silent.rs"]
+mod silent;
 #[path = "kafka/wire.rs"]
 mod wire;
 
