@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Batches of one producer that are remembered: as many as Kafka lets a producer have on their way.
 const BATCHES_MAX: usize = 5;
-/// Producers that one partition remembers; of more, the one that was silent for longest is forgotten: 400 KiB.
+/// Producers that one partition remembers; of more, the one that was silent for longest is forgotten: 600 KiB.
 const PRODUCERS_MAX: usize = 2_000;
 
 /// How long a silent producer is remembered, and what time it is: milliseconds of a clock that never goes back. What was
