@@ -38,6 +38,15 @@ pub async fn gather<I: Io>(io: &I, body: &Body<Chunk<I>, I::Source>) -> IoResult
     Ok(all)
 }
 
+/// How much a read may bring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Portion {
+    /// About so many bytes.
+    pub bytes_max: u64,
+    /// The first batch, whatever its size: a reader that never got it would stand still for ever.
+    pub at_least_a_batch: bool,
+}
+
 impl<I: Io> PartitionLog<I> {
     /// Adds to `body` whole batches from the one that holds `from` on (in the file it may begin up to an index
     /// interval earlier), up to `until`, about `bytes_max` bytes, but at least the batch that holds `from`. `until` is
@@ -49,11 +58,26 @@ impl<I: Io> PartitionLog<I> {
         bytes_max: u64,
         body: &mut Body<Chunk<I>, I::Source>,
     ) -> Result<(), ReadError> {
+        let portion = Portion {
+            bytes_max,
+            at_least_a_batch: true,
+        };
+        self.read_portion(from, until, portion, body).await
+    }
+
+    /// The same, for who may have enough: nothing, where `portion` says so and not even one batch fits.
+    pub async fn read_portion(
+        &self,
+        from: Offset,
+        until: Offset,
+        portion: Portion,
+        body: &mut Body<Chunk<I>, I::Source>,
+    ) -> Result<(), ReadError> {
         let is_trimmed = || from < self.frontiers().start;
         if is_trimmed() {
             return Err(ReadError::OutOfRange);
         }
-        let read = self.read_held(from, until, bytes_max, body).await;
+        let read = self.read_there(from, until, portion, body).await;
         // A segment may have gone before its file was opened.
         read.map_err(|error| match is_trimmed() {
             true => ReadError::OutOfRange,
@@ -61,7 +85,7 @@ impl<I: Io> PartitionLog<I> {
         })
     }
 
-    /// The same, below the log's start too as far as segments are there: for who looks back at what was.
+    /// As [`PartitionLog::read`], below the log's start too as far as segments are there: for who looks back at what was.
     pub async fn read_held(
         &self,
         from: Offset,
@@ -69,21 +93,39 @@ impl<I: Io> PartitionLog<I> {
         bytes_max: u64,
         body: &mut Body<Chunk<I>, I::Source>,
     ) -> Result<(), ReadError> {
+        let portion = Portion {
+            bytes_max,
+            at_least_a_batch: true,
+        };
+        self.read_there(from, until, portion, body).await
+    }
+
+    async fn read_there(
+        &self,
+        mut from: Offset,
+        until: Offset,
+        mut portion: Portion,
+        body: &mut Body<Chunk<I>, I::Source>,
+    ) -> Result<(), ReadError> {
         if from > until || until > self.frontiers().appended {
             return Err(ReadError::OutOfRange);
         }
-        let (mut from, mut left) = (from, bytes_max);
-        while from < until && left > 0 {
+        while from < until && portion.bytes_max > 0 {
             let Some(segment) = locate::segment_of(&self.partition, from) else {
                 return Err(ReadError::OutOfRange);
             };
             let before = body.bytes;
-            let next = self.read_segment(&segment, from, until, left, body).await?;
+            let next = self
+                .read_segment(&segment, from, until, portion, body)
+                .await?;
             if next.is_end || next.offset <= from {
                 break;
             }
             from = next.offset;
-            left = left.saturating_sub(body.bytes - before);
+            portion = Portion {
+                bytes_max: portion.bytes_max.saturating_sub(body.bytes - before),
+                at_least_a_batch: false,
+            };
         }
         Ok(())
     }
@@ -94,7 +136,7 @@ impl<I: Io> PartitionLog<I> {
         segment: &Rc<Segment<I>>,
         from: Offset,
         until: Offset,
-        bytes_max: u64,
+        portion: Portion,
         body: &mut Body<Chunk<I>, I::Source>,
     ) -> Result<Next, ReadError> {
         let partition = &self.partition;
@@ -107,9 +149,10 @@ impl<I: Io> PartitionLog<I> {
         // Memory may have been evicted while the file was opened: look again, and take more of the file if so.
         start = locate::floor(partition, segment, from);
         let until = locate::floor(partition, segment, until);
-        let limit = start.pos.saturating_add(bytes_max);
+        let limit = start.pos.saturating_add(portion.bytes_max);
         let end = locate::end_of_read(partition, segment, start, from, limit, until);
-        if end.pos <= start.pos {
+        let is_too_large = end.pos > limit && !portion.at_least_a_batch;
+        if end.pos <= start.pos || is_too_large {
             let (offset, is_end) = (from, true);
             return Ok(Next { offset, is_end });
         }

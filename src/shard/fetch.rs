@@ -12,6 +12,7 @@ use crate::base::limits::{BATCH_BYTES_MAX, FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use crate::base::{CoreId, Offset};
 use crate::engine::{EngineError, FetchPartition, FetchRequest};
 use crate::io::Io;
+use crate::log::Portion;
 use crate::shard::core::Core;
 use crate::shard::hosted::Fetched;
 use crate::shard::message::{Reply, Request, unpack};
@@ -19,7 +20,7 @@ use crate::shard::watch::await_bytes;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// An answer ends with the batch that crosses `bytes_max`, so this leaves room for one whole batch.
+/// The first batch of an answer comes whatever its size, so this leaves room for one whole batch.
 const BYTES_MAX: usize = FETCH_BYTES_MAX - BATCH_BYTES_MAX;
 const _: () = assert!(BYTES_MAX > 0);
 
@@ -58,15 +59,19 @@ fn is_short<C, S>(reply: &[crate::engine::FetchedPartition<C, S>], bytes_min: u6
 }
 
 /// Reads what is there: first the partitions of this core, then core after core what is left of the budget. One after
-/// the other because the budget is one: at least one batch in all, never more than about `bytes_max`.
+/// the other because the budget is one: at least one batch in all, and no other that does not fit into `bytes_max`. A client
+/// may close on an answer that is larger (librdkafka, at its `receive.message.max.bytes`), and would ask the same again.
 async fn fetch_now<I: Io>(core: &Rc<Core<I>>, request: &FetchRequest, reply: &mut Vec<Fetched<I>>) {
     prepare(&request.partitions, reply);
-    let mut budget = u64::from(request.bytes_max.clamp(1, BYTES_MAX as u32));
+    let mut budget = Portion {
+        bytes_max: u64::from(request.bytes_max.clamp(1, BYTES_MAX as u32)),
+        at_least_a_batch: true,
+    };
     let mut is_all_local = true;
     for (asked, one) in request.partitions.iter().zip(reply.iter_mut()) {
         if core.owns(asked.key) {
             read_local(core, asked, budget, one).await;
-            budget = budget.saturating_sub(one.body.bytes);
+            spend(&mut budget, one);
         } else {
             is_all_local = false;
         }
@@ -76,6 +81,12 @@ async fn fetch_now<I: Io>(core: &Rc<Core<I>>, request: &FetchRequest, reply: &mu
             fetch_from(core, owner, &request.partitions, &mut budget, reply).await;
         }
     }
+}
+
+fn spend<C, S>(budget: &mut Portion, found: &crate::engine::FetchedPartition<C, S>) {
+    let bytes = found.body.bytes;
+    budget.bytes_max = budget.bytes_max.saturating_sub(bytes);
+    budget.at_least_a_batch &= bytes == 0;
 }
 
 /// One cleared entry per partition asked; keeps the memory of the entries that are there.
@@ -102,7 +113,7 @@ fn prepare<C, S>(asked: &[FetchPartition], reply: &mut Vec<crate::engine::Fetche
 async fn read_local<I: Io>(
     core: &Core<I>,
     asked: &FetchPartition,
-    budget: u64,
+    budget: Portion,
     reply: &mut Fetched<I>,
 ) {
     match core.find(asked.key) {
@@ -112,13 +123,20 @@ async fn read_local<I: Io>(
 }
 
 /// For another core: only partitions of this one, nothing waits.
-pub(super) async fn fetch_owned<I: Io>(core: &Core<I>, request: &FetchRequest) -> Vec<Fetched<I>> {
+pub(super) async fn fetch_owned<I: Io>(
+    core: &Core<I>,
+    request: &FetchRequest,
+    at_least_a_batch: bool,
+) -> Vec<Fetched<I>> {
     let mut reply = Vec::new();
     prepare(&request.partitions, &mut reply);
-    let mut budget = u64::from(request.bytes_max);
+    let mut budget = Portion {
+        bytes_max: u64::from(request.bytes_max),
+        at_least_a_batch,
+    };
     for (asked, one) in request.partitions.iter().zip(reply.iter_mut()) {
         read_local(core, asked, budget, one).await;
-        budget = budget.saturating_sub(one.body.bytes);
+        spend(&mut budget, one);
     }
     reply
 }
@@ -127,7 +145,7 @@ async fn fetch_from<I: Io>(
     core: &Rc<Core<I>>,
     owner: CoreId,
     asked: &[FetchPartition],
-    budget: &mut u64,
+    budget: &mut Portion,
     reply: &mut [Fetched<I>],
 ) {
     let indexes: Vec<usize> = (0..asked.len())
@@ -137,17 +155,20 @@ async fn fetch_from<I: Io>(
         return;
     }
     core.stats.borrow_mut().forwarded += 1;
-    let request = Request::Fetch(FetchRequest {
-        partitions: indexes.iter().map(|index| asked[*index]).collect(),
-        bytes_min: 0,
-        wait_max: Duration::ZERO,
-        bytes_max: *budget as u32,
-    });
+    let request = Request::Fetch {
+        request: FetchRequest {
+            partitions: indexes.iter().map(|index| asked[*index]).collect(),
+            bytes_min: 0,
+            wait_max: Duration::ZERO,
+            bytes_max: budget.bytes_max as u32,
+        },
+        at_least_a_batch: budget.at_least_a_batch,
+    };
     match core.post.ask(owner, request).await {
         Reply::Fetched(fetched) => {
             assert_eq!(fetched.len(), indexes.len());
             for (index, carried) in indexes.into_iter().zip(fetched) {
-                *budget = budget.saturating_sub(carried.body.bytes);
+                spend(budget, &carried);
                 reply[index] = unpack(carried);
             }
         }

@@ -142,8 +142,11 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
         return answer(&core, from, id, Reply::Stopping);
     };
     let reply = match request {
-        Request::Fetch(request) => {
-            let fetched = fetch_owned(&core, &request).await;
+        Request::Fetch {
+            request,
+            at_least_a_batch,
+        } => {
+            let fetched = fetch_owned(&core, &request, at_least_a_batch).await;
             Reply::Fetched(fetched.into_iter().map(carry).collect())
         }
         Request::ListOffset { of, query } => Reply::Offset(offsets::here(&core, of, query).await),

@@ -5,7 +5,7 @@ use crate::engine::{
     EngineError, FetchPartition, FetchedPartition, OffsetQuery, PartitionInfo, Produced,
 };
 use crate::io::Io;
-use crate::log::{AppendError, Chunk, Draw, PartitionLog, ReadError, SegmentSettings};
+use crate::log::{AppendError, Chunk, Draw, PartitionLog, Portion, ReadError, SegmentSettings};
 use crate::partition::{
     CheckedBatches, FetchVerdict, Frontiers, ProduceRefusal, Visibility, fetch_verdict,
 };
@@ -170,14 +170,22 @@ impl<I: Io> Hosted<I> {
         }
     }
 
-    /// Reads for a fetch, at most about `budget` bytes; nothing if it is 0. `reply` comes in cleared.
-    pub(super) async fn read(&self, asked: &FetchPartition, budget: u64, reply: &mut Fetched<I>) {
+    /// Reads for a fetch what `budget` allows; nothing if that is no bytes. `reply` comes in cleared.
+    pub(super) async fn read(
+        &self,
+        asked: &FetchPartition,
+        budget: Portion,
+        reply: &mut Fetched<I>,
+    ) {
         let (frontiers, high_watermark) = (self.frontiers(), self.high_watermark());
         reply.high_watermark = high_watermark;
         reply.log_start = frontiers.start;
-        let bytes_max = budget.min(u64::from(asked.bytes_max));
+        let portion = Portion {
+            bytes_max: budget.bytes_max.min(u64::from(asked.bytes_max)),
+            ..budget
+        };
         let until = match fetch_verdict(asked.from, high_watermark, frontiers) {
-            FetchVerdict::Serve { until } if bytes_max > 0 => until,
+            FetchVerdict::Serve { until } if portion.bytes_max > 0 => until,
             FetchVerdict::Serve { .. } | FetchVerdict::Wait => return,
             FetchVerdict::OutOfRange => {
                 reply.error = Some(self.out_of_range(asked.from));
@@ -188,8 +196,10 @@ impl<I: Io> Hosted<I> {
         let read = match self.log.doubted_from(asked.from) {
             Some((from, what)) if from <= asked.from => Err(ReadError::Damaged(what)),
             _ => {
-                let read = self.log.read(asked.from, until, bytes_max, &mut reply.body);
-                read.await
+                let body = &mut reply.body;
+                self.log
+                    .read_portion(asked.from, until, portion, body)
+                    .await
             }
         };
         if let Err(error) = read {

@@ -38,7 +38,11 @@ pub(super) struct RequestId {
 pub(super) enum Request {
     Produce(ForwardedProduce),
     /// Read what is there now; waits for nothing.
-    Fetch(FetchRequest),
+    Fetch {
+        request: FetchRequest,
+        /// Nothing was found on other cores: the first batch comes whatever its size.
+        at_least_a_batch: bool,
+    },
     /// Answer when this many bytes can be read, or at the first error, or in time.
     Await {
         partitions: Vec<FetchPartition>,
