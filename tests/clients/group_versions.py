@@ -16,7 +16,7 @@ from kafka.protocol.consumer import (
 from kafka.protocol.metadata import (
     ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorRequest, FindCoordinatorResponse)
 
-from exchange import ask
+from exchange import ask, host, port
 
 TOPIC = "group-versions"
 
@@ -95,7 +95,8 @@ def live(versions):
     assert (described.group_state, described.protocol_data) == ("Stable", "range"), told
     assert (described.members[0].client_id, described.members[0].client_host) == ("versions", "/127.0.0.1"), told
     told = ask(ListGroupsRequest, ListGroupsResponse, pick(ListGroupsRequest), states_filter=[], types_filter=[])
-    assert group in [one.group_id for one in ok(told).groups], told
+    is_here = (found.host, found.port) == (host, int(port))
+    assert (group in [one.group_id for one in ok(told).groups]) == is_here, (found, told)
 
     version = pick(LeaveGroupRequest)
     who = {"member_id": joined.member_id}

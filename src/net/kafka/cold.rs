@@ -45,15 +45,15 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
             out,
             seat: &self.shared.seat,
         };
+        let broker = kafka.cluster.leader(self.shared.core);
         if let kafka::Cold::Group(request) = request {
             let from = groups::From {
                 client: cold.client,
                 host: format!("/{}", self.shared.peer.ip()),
             };
-            return groups::answer(engine, kafka, request, from, to).await;
+            return groups::answer(engine, kafka, broker, request, from, to).await;
         }
         if let kafka::Cold::Admin(request) = request {
-            let broker = kafka.cluster.leader(self.shared.core);
             return admin::answer(engine, kafka, broker, request, to).await;
         }
         answer(engine, kafka, request, to).await;

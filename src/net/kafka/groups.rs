@@ -36,6 +36,7 @@ pub(super) struct From {
 pub(super) async fn answer<E: Engine>(
     engine: &E,
     kafka: &Kafka,
+    broker: i32,
     request: Group,
     from: From,
     to: To<'_>,
@@ -75,7 +76,7 @@ pub(super) async fn answer<E: Engine>(
             to.write(&offset_fetch::answer(groups, version));
         }
         Group::Describe(request) => to.write(&describe(engine, request, version).await),
-        Group::List(request) => to.write(&list(engine, &request).await),
+        Group::List(request) => to.write(&list(engine, kafka, broker, &request).await),
         Group::Delete(request) => to.write(&delete(engine, request).await),
         Group::DeleteOffsets(request) => to.write(&delete_offsets(engine, request).await),
     }
@@ -281,9 +282,18 @@ async fn describe<E: Engine>(
     }
 }
 
-async fn list<E: Engine>(engine: &E, request: &ListGroupsRequest) -> ListGroupsResponse {
+/// The groups that `broker` stands for.
+async fn list<E: Engine>(
+    engine: &E,
+    kafka: &Kafka,
+    broker: i32,
+    request: &ListGroupsRequest,
+) -> ListGroupsResponse {
     match engine.groups().await {
-        Ok(groups) => list_groups::answer(request, groups),
+        Ok(mut groups) => {
+            groups.retain(|one| kafka.cluster.leader(engine.group_core(&one.group)) == broker);
+            list_groups::answer(request, groups)
+        }
         Err(_) => ListGroupsResponse {
             error_code: error::COORDINATOR_NOT_AVAILABLE,
             ..ListGroupsResponse::default()

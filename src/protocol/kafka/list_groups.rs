@@ -1,5 +1,5 @@
-//! ListGroups: all groups of the broker. Whichever core is asked answers for all: a client that asks each of them, taking
-//! them for brokers, hears every group more than once, and clients keep groups by name.
+//! ListGroups: the groups that a broker coordinates. A client that wants all asks each broker, and some keep what each says
+//! (librdkafka), so none may tell of another's.
 
 use crate::base::group::GroupListing;
 use crate::protocol::kafka::wire::message;
