@@ -7,6 +7,8 @@
 mod admin;
 #[path = "kafka/clients.rs"]
 mod clients;
+#[path = "kafka/cluster.rs"]
+mod cluster;
 #[path = "kafka/old.rs"]
 mod old;
 mod process;

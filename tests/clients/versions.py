@@ -147,6 +147,21 @@ for version in versions(admin.ListPartitionReassignmentsRequest):
         topics=None)
     assert (told.error_code, told.topics) == (0, []), told
 
+for version in versions(admin.AlterPartitionReassignmentsRequest):
+    one = admin.AlterPartitionReassignmentsRequest.ReassignableTopic
+    part = one.ReassignablePartition(version=version, partition_index=0, replicas=None)
+    told = ask(
+        admin.AlterPartitionReassignmentsRequest, admin.AlterPartitionReassignmentsResponse, version, timeout_ms=1000,
+        allow_replication_factor_change=True, topics=[one(version=version, name=TOPIC, partitions=[part])])
+    assert told.responses[0].partitions[0].error_code == 85, told
+
+for version in versions(admin.ElectLeadersRequest):
+    one = admin.ElectLeadersRequest.TopicPartitions
+    told = ask(
+        admin.ElectLeadersRequest, admin.ElectLeadersResponse, version, election_type=0, timeout_ms=1000,
+        topic_partitions=[one(version=version, topic=TOPIC, partitions=[0])])
+    assert told.replica_election_results[0].partition_result[0].error_code == 84, told
+
 for version in versions(admin.DeleteTopicsRequest):
     name = f"versions-{version + 1}"
     if version >= 6:

@@ -1,10 +1,10 @@
 //! What administrators who speak Kafka ask for; what changes topics is in `alter`.
 
-use crate::base::{PartitionKey, PartitionNo};
+use crate::base::{CoreId, PartitionKey, PartitionNo};
 use crate::engine::{Engine, EngineError, OffsetQuery, TopicInfo, TopicRef};
 use crate::net::kafka::Kafka;
-use crate::net::kafka::alter;
 use crate::net::kafka::cold::To;
+use crate::net::kafka::{alter, topics};
 use crate::protocol::kafka::admin::Admin;
 use crate::protocol::kafka::describe_configs::{
     self, ConfigResource, DescribeConfigsRequest, DescribeConfigsResponse, DescribedConfig,
@@ -15,7 +15,10 @@ use crate::protocol::kafka::describe_log_dirs::{
 use crate::protocol::kafka::leader_epoch::{
     self, LeaderEpochRequest, LeaderEpochResponse, LeaderEpochTopicResponse,
 };
-use crate::protocol::kafka::reassignments::ReassignmentsResponse;
+use crate::protocol::kafka::reassignments::{
+    self, ElectRequest, ElectResponse, ElectedTopic, ReassignPartition, ReassignRequest,
+    ReassignResponse, ReassignedTopic, ReassignmentsResponse,
+};
 use crate::protocol::kafka::{describe_acls, describe_cluster, error};
 
 pub(super) async fn answer<E: Engine>(
@@ -36,16 +39,20 @@ pub(super) async fn answer<E: Engine>(
             let changes = request.asked(&kafka.settings);
             to.write(&alter::configs(engine, changes, is_trial).await);
         }
-        Admin::CreatePartitions(request) => to.write(&alter::partitions(engine, request).await),
+        Admin::CreatePartitions(request) => {
+            to.write(&alter::partitions(engine, kafka, request).await);
+        }
         Admin::DeleteRecords(request) => to.write(&alter::delete_records(engine, request).await),
         Admin::DescribeAcls => to.write(&describe_acls::answer()),
         Admin::DescribeCluster => to.write(&describe_cluster::answer(&kafka.cluster)),
-        Admin::DescribeConfigs(request) => to.write(&configs(engine, kafka, &request)),
+        Admin::DescribeConfigs(request) => to.write(&configs(engine, kafka, broker, &request)),
         Admin::DescribeLogDirs(request) => {
             let topics = log_dirs(engine, kafka, broker, &request).await;
             to.write(&describe_log_dirs::answer(topics));
         }
         Admin::LeaderEpoch(request) => to.write(&leader_epochs(engine, request).await),
+        Admin::ElectLeaders(request) => to.write(&elect(engine, request)),
+        Admin::Reassign(request) => to.write(&reassign(engine, kafka, request)),
         Admin::Reassignments => to.write(&ReassignmentsResponse::default()),
     }
 }
@@ -53,9 +60,13 @@ pub(super) async fn answer<E: Engine>(
 fn configs<E: Engine>(
     engine: &E,
     kafka: &Kafka,
+    broker: i32,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let one = |asked| describe_configs::described(request, asked, resource(engine, kafka, asked));
+    let one = |asked| {
+        let found = resource(engine, kafka, broker, asked);
+        describe_configs::described(request, asked, found)
+    };
     DescribeConfigsResponse {
         results: request.resources.iter().map(one).collect(),
         ..DescribeConfigsResponse::default()
@@ -65,6 +76,7 @@ fn configs<E: Engine>(
 fn resource<E: Engine>(
     engine: &E,
     kafka: &Kafka,
+    broker: i32,
     asked: &ConfigResource,
 ) -> Result<Vec<DescribedConfig>, (i16, String)> {
     match asked.resource_type {
@@ -77,6 +89,9 @@ fn resource<E: Engine>(
             }
         }
         describe_configs::BROKER => Ok(describe_configs::of_broker(
+            &kafka
+                .cluster
+                .listener(asked.resource_name.parse().unwrap_or(broker)),
             kafka.auto_create,
             kafka.partitions,
             kafka.producer_expiration_ms,
@@ -128,6 +143,48 @@ async fn log_dir<E: Engine>(
         name: topic.name,
         partitions: wanted.iter().filter_map(one).collect(),
     })
+}
+
+/// The cores that own the partitions of a topic, by partition number; none, where there is no such topic.
+fn owners<E: Engine>(engine: &E, topic: &str) -> Vec<CoreId> {
+    let info = topics::find(engine, topic);
+    info.map_or(Vec::new(), |info| info.owners)
+}
+
+fn elect<E: Engine>(engine: &E, request: ElectRequest) -> ElectResponse {
+    let topics = request.topic_partitions.into_iter().flatten();
+    let results = topics.map(|asked| {
+        let count = owners(engine, &asked.topic).len();
+        let one = |number| reassignments::elected(number, (0..count as i32).contains(&number));
+        ElectedTopic {
+            partition_result: asked.partitions.into_iter().map(one).collect(),
+            topic: asked.topic,
+        }
+    });
+    ElectResponse {
+        replica_election_results: results.collect(),
+        ..ElectResponse::default()
+    }
+}
+
+fn reassign<E: Engine>(engine: &E, kafka: &Kafka, request: ReassignRequest) -> ReassignResponse {
+    let responses = request.topics.into_iter().map(|asked| {
+        let owners = owners(engine, &asked.name);
+        let one = |partition: &ReassignPartition| {
+            let number = usize::try_from(partition.partition_index).ok();
+            let owner = number.and_then(|number| owners.get(number));
+            reassignments::reassigned(partition, owner.map(|core| kafka.cluster.leader(*core)))
+        };
+        ReassignedTopic {
+            partitions: asked.partitions.iter().map(one).collect(),
+            name: asked.name,
+        }
+    });
+    ReassignResponse {
+        responses: responses.collect(),
+        allow_replication_factor_change: request.allow_replication_factor_change,
+        ..ReassignResponse::default()
+    }
 }
 
 async fn leader_epochs<E: Engine>(engine: &E, request: LeaderEpochRequest) -> LeaderEpochResponse {

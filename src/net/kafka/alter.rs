@@ -2,7 +2,7 @@
 
 use crate::base::{PartitionKey, PartitionNo};
 use crate::engine::{AlterTopic, Engine, EngineError, TopicChange, TopicRef};
-use crate::net::kafka::topics;
+use crate::net::kafka::{Kafka, topics};
 use crate::protocol::kafka::alter_configs::{self, AlterConfigsResponse, Asked};
 use crate::protocol::kafka::create_partitions::{
     self, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
@@ -35,11 +35,12 @@ pub(super) async fn configs<E: Engine>(
 
 pub(super) async fn partitions<E: Engine>(
     engine: &E,
+    kafka: &Kafka,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let outcome = widen(engine, &topic, request.validate_only).await;
+        let outcome = widen(engine, kafka, &topic, request.validate_only).await;
         results.push(create_partitions::created(topic.name, outcome));
     }
     CreatePartitionsResponse {
@@ -50,12 +51,13 @@ pub(super) async fn partitions<E: Engine>(
 
 async fn widen<E: Engine>(
     engine: &E,
+    kafka: &Kafka,
     topic: &CreatePartitionsTopic,
     is_trial: bool,
 ) -> Result<(), Refusal> {
     let info = topics::find(engine, &topic.name).map_err(refusal)?;
     let change = TopicChange {
-        partitions: Some(topic.wanted(&info)?),
+        partitions: Some(topic.wanted(&info, &kafka.cluster)?),
         ..TopicChange::default()
     };
     alter(engine, &topic.name, change, is_trial).await

@@ -77,10 +77,11 @@ async fn create_one<E: Engine>(
     validate_only: bool,
 ) -> CreatedTopic {
     let name = &asked.name;
-    let wanted = match create_topics::wanted(asked, kafka.partitions, kafka.settings) {
-        Ok(wanted) => wanted,
-        Err(refusal) => return create_topics::refused(name, refusal),
-    };
+    let wanted =
+        match create_topics::wanted(asked, &kafka.cluster, kafka.partitions, kafka.settings) {
+            Ok(wanted) => wanted,
+            Err(refusal) => return create_topics::refused(name, refusal),
+        };
     if validate_only {
         return match engine.check_topic(&wanted) {
             Ok(()) => create_topics::created(&wanted, None, &kafka.settings),

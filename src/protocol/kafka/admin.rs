@@ -9,7 +9,7 @@ use crate::protocol::kafka::describe_cluster::DescribeClusterRequest;
 use crate::protocol::kafka::describe_configs::DescribeConfigsRequest;
 use crate::protocol::kafka::describe_log_dirs::DescribeLogDirsRequest;
 use crate::protocol::kafka::leader_epoch::LeaderEpochRequest;
-use crate::protocol::kafka::reassignments::ReassignmentsRequest;
+use crate::protocol::kafka::reassignments::{ElectRequest, ReassignRequest, ReassignmentsRequest};
 use crate::protocol::kafka::wire::{Field, Malformed, Reader, Shape};
 
 /// A request that looks at the broker, or changes topics, or what they hold.
@@ -23,8 +23,10 @@ pub enum Admin {
     DescribeCluster,
     DescribeConfigs(DescribeConfigsRequest),
     DescribeLogDirs(DescribeLogDirsRequest),
+    ElectLeaders(ElectRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     LeaderEpoch(LeaderEpochRequest),
+    Reassign(ReassignRequest),
     Reassignments,
 }
 
@@ -41,6 +43,8 @@ impl Admin {
                 | key::DESCRIBE_ACLS
                 | key::DESCRIBE_CONFIGS
                 | key::DESCRIBE_LOG_DIRS
+                | key::ELECT_LEADERS
+                | key::ALTER_PARTITION_REASSIGNMENTS
                 | key::LIST_PARTITION_REASSIGNMENTS
                 | key::DESCRIBE_CLUSTER
         )
@@ -62,6 +66,8 @@ impl Admin {
             }
             key::DESCRIBE_CONFIGS => Self::DescribeConfigs(Field::read(reader, shape)?),
             key::DESCRIBE_LOG_DIRS => Self::DescribeLogDirs(Field::read(reader, shape)?),
+            key::ELECT_LEADERS => Self::ElectLeaders(Field::read(reader, shape)?),
+            key::ALTER_PARTITION_REASSIGNMENTS => Self::Reassign(Field::read(reader, shape)?),
             key::LIST_PARTITION_REASSIGNMENTS => {
                 ReassignmentsRequest::read(reader, shape)?;
                 Self::Reassignments

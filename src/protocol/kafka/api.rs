@@ -80,7 +80,9 @@ pub mod key {
     pub const DESCRIBE_LOG_DIRS: i16 = 35;
     pub const CREATE_PARTITIONS: i16 = 37;
     pub const DELETE_GROUPS: i16 = 42;
+    pub const ELECT_LEADERS: i16 = 43;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+    pub const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
     pub const LIST_PARTITION_REASSIGNMENTS: i16 = 46;
     pub const OFFSET_DELETE: i16 = 47;
     pub const DESCRIBE_CLUSTER: i16 = 60;
@@ -124,11 +126,18 @@ pub const APIS: &[Api] = &[
     api(key::DESCRIBE_LOG_DIRS, "DescribeLogDirs", (1, 4), 2),
     api(key::CREATE_PARTITIONS, "CreatePartitions", (0, 3), 2),
     api(key::DELETE_GROUPS, "DeleteGroups", (0, 2), 2),
+    api(key::ELECT_LEADERS, "ElectLeaders", (0, 2), 2),
     api(
         key::INCREMENTAL_ALTER_CONFIGS,
         "IncrementalAlterConfigs",
         (0, 1),
         1,
+    ),
+    api(
+        key::ALTER_PARTITION_REASSIGNMENTS,
+        "AlterPartitionReassignments",
+        (0, 1),
+        0,
     ),
     api(
         key::LIST_PARTITION_REASSIGNMENTS,

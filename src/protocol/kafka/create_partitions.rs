@@ -1,7 +1,9 @@
 //! CreatePartitions: more partitions for topics that live.
 
 use crate::engine::TopicInfo;
+use crate::protocol::kafka::create_topics::not_there;
 use crate::protocol::kafka::error;
+use crate::protocol::kafka::metadata::Cluster;
 use crate::protocol::kafka::topic_settings::Refusal;
 use crate::protocol::kafka::wire::message;
 
@@ -49,10 +51,18 @@ message! {
 
 impl CreatePartitionsTopic {
     /// How many partitions the topic, which is as `info` says, is to have.
-    pub fn wanted(&self, info: &TopicInfo) -> Result<u32, Refusal> {
-        if self.assignments.is_some() {
-            let line = "partitions lie where their number says: leave the assignment out";
-            return Err((error::INVALID_REPLICA_ASSIGNMENT, line.to_owned()));
+    pub fn wanted(&self, info: &TopicInfo, cluster: &Cluster) -> Result<u32, Refusal> {
+        let assigned = self.assignments.iter().flatten();
+        for CreatePartitionsAssignment { broker_ids } in assigned {
+            if !cluster.will_hold(broker_ids) {
+                return Err(not_there(broker_ids));
+            }
+        }
+        let more = i64::from(self.count) - i64::from(info.partitions);
+        let is_odd = |all: &Vec<_>| all.len() as i64 != more;
+        if more > 0 && self.assignments.as_ref().is_some_and(is_odd) {
+            let line = format!("{more} partitions more, and another number assigned");
+            return Err((error::INVALID_REPLICA_ASSIGNMENT, line));
         }
         let wanted = u32::try_from(self.count).ok();
         wanted

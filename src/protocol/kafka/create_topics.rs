@@ -4,6 +4,7 @@ use crate::base::{TopicChange, TopicSettings};
 use crate::engine::{EngineError, NewTopic, TopicInfo};
 use crate::protocol::kafka::describe_configs;
 use crate::protocol::kafka::error;
+use crate::protocol::kafka::metadata::Cluster;
 use crate::protocol::kafka::topic_settings::{self, Refusal};
 use crate::protocol::kafka::wire::message;
 
@@ -78,18 +79,16 @@ message! {
 /// The topic that a request wants; `partitions` and `settings` are what it gets unasked.
 pub fn wanted(
     asked: &CreatableTopic,
+    cluster: &Cluster,
     partitions: u32,
     settings: TopicSettings,
 ) -> Result<NewTopic, Refusal> {
-    if !asked.assignments.is_empty() {
-        let line = "partitions lie where their number says: leave the assignment out";
-        return Err((error::INVALID_REPLICA_ASSIGNMENT, line.to_owned()));
-    }
     if !matches!(asked.replication_factor, -1 | 1) {
         let line = "a single node keeps one replica: ask for a replication factor of 1";
         return Err((error::INVALID_REPLICATION_FACTOR, line.to_owned()));
     }
     let partitions = match asked.num_partitions {
+        _ if !asked.assignments.is_empty() => assigned(asked, cluster)?,
         -1 => partitions,
         count => u32::try_from(count)
             .ok()
@@ -109,6 +108,32 @@ pub fn wanted(
         partitions,
         settings: change.applied_to(settings),
     })
+}
+
+/// How many partitions a request assigns to brokers.
+fn assigned(asked: &CreatableTopic, cluster: &Cluster) -> Result<u32, Refusal> {
+    let mut numbers: Vec<i32> = Vec::with_capacity(asked.assignments.len());
+    for assignment in &asked.assignments {
+        if !cluster.will_hold(&assignment.broker_ids) {
+            return Err(not_there(&assignment.broker_ids));
+        }
+        numbers.push(assignment.partition_index);
+    }
+    numbers.sort_unstable();
+    let count = numbers.len() as i32;
+    if !numbers.into_iter().eq(0..count) || !matches!(asked.num_partitions, -1 | 0) {
+        let line = "assigned partitions count from 0, each once, and no count stands beside them";
+        return Err((error::INVALID_REPLICA_ASSIGNMENT, line.to_owned()));
+    }
+    Ok(count as u32)
+}
+
+/// The refusal of a partition that is wanted on these brokers.
+pub fn not_there(broker_ids: &[i32]) -> Refusal {
+    let line = format!(
+        "a partition cannot be put on {broker_ids:?}: this node decides where one lies, leave the assignment out"
+    );
+    (error::INVALID_REPLICA_ASSIGNMENT, line)
 }
 
 /// The answer for a topic that was made, or would be. `unasked` is what a topic gets that says nothing.

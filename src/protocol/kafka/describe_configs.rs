@@ -116,8 +116,10 @@ fn of_setting(
     }
 }
 
-/// The settings of a broker: flags of its command line, and what topics get that say nothing.
+/// The settings of a broker: flags of its command line, and what topics get that say nothing. `listener` is where clients are
+/// told that it listens.
 pub fn of_broker(
+    listener: &str,
     auto_create: bool,
     partitions: u32,
     producer_expiration_ms: u64,
@@ -125,7 +127,9 @@ pub fn of_broker(
 ) -> Vec<DescribedConfig> {
     let set = |name, value, kind| config(name, value, kind, OF_BROKER);
     let auto_create = auto_create.to_string();
+    let listener = format!("PLAINTEXT://{listener}");
     let mut all = vec![
+        set("advertised.listeners", listener, Kind::String),
         set("auto.create.topics.enable", auto_create, Kind::Boolean),
         config(
             "default.replication.factor",

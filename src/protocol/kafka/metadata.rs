@@ -114,6 +114,19 @@ impl Cluster {
             .map_or(-1, |(core, ..)| i32::from(core.0))
     }
 
+    /// Whether a partition that is to lie on these brokers will: which core gets one is decided as it is made, so that is
+    /// known where one broker is all that clients see.
+    pub fn will_hold(&self, broker_ids: &[i32]) -> bool {
+        self.brokers.len() == 1 && broker_ids == [self.controller()]
+    }
+
+    /// Where a broker is dialled, as host and port.
+    pub fn listener(&self, broker: i32) -> String {
+        let mut brokers = self.brokers.iter();
+        let found = brokers.find(|(core, ..)| i32::from(core.0) == broker);
+        found.map_or(String::new(), |(_, host, port)| format!("{host}:{port}"))
+    }
+
     /// The brokers as Metadata shows them.
     pub fn shown(&self) -> Vec<MetadataBroker> {
         let shown = |(core, host, port): &(CoreId, String, u16)| MetadataBroker {

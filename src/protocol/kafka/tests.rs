@@ -197,6 +197,29 @@ fn admin_requests_are_read_to_the_last_byte() {
             ..Default::default()
         },
     );
+    check(
+        key::ALTER_PARTITION_REASSIGNMENTS,
+        &reassignments::ReassignRequest {
+            topics: vec![reassignments::ReassignTopic {
+                name: name(),
+                partitions: vec![reassignments::ReassignPartition {
+                    partition_index: 3,
+                    replicas: Some(vec![1, 2]),
+                }],
+            }],
+            ..Default::default()
+        },
+    );
+    check(
+        key::ELECT_LEADERS,
+        &reassignments::ElectRequest {
+            topic_partitions: Some(vec![reassignments::ElectTopic {
+                topic: name(),
+                partitions: vec![3],
+            }]),
+            ..Default::default()
+        },
+    );
     let cluster = describe_cluster::DescribeClusterRequest::default();
     check(key::DESCRIBE_CLUSTER, &cluster);
 }
