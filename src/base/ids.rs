@@ -53,6 +53,16 @@ impl TopicId {
     pub fn is_own(self) -> bool {
         self.0 <= u128::from(u32::MAX)
     }
+
+    /// An id, from 64 random bits, whose partitions are on the cores of those of this topic.
+    pub fn beside(self, random: u64) -> Self {
+        Self(u128::from(random) << 64 | u128::from(self.0 as u64))
+    }
+
+    /// Whether its partitions are on the cores of those of `other`.
+    pub fn is_beside(self, other: Self) -> bool {
+        !self.is_own() && !other.is_own() && self.0 as u64 == other.0 as u64
+    }
 }
 
 impl PartitionKey {
@@ -63,14 +73,16 @@ impl PartitionKey {
 
     /// The core that owns this partition when `cores` cores run: spreads a topic's partitions round robin, and starts
     /// different topics at different cores; those of our own all start at core 0, so that their partitions of one
-    /// number are on one core. Needs no state, so the number of cores may change between starts.
+    /// number are on one core. Only the lower half of a topic's id counts: what belongs to a topic has an id of its own
+    /// with the same lower half, and is on the same core ([`TopicId::beside`]). Needs no state, so the number of cores may
+    /// change between starts.
     pub fn core(self, cores: u16) -> CoreId {
         assert!(cores > 0);
-        let start = match self.topic.is_own() {
+        let start: u64 = match self.topic.is_own() {
             true => 0,
-            false => self.topic.0 % u128::from(cores),
+            false => self.topic.0 as u64 % u64::from(cores),
         };
-        CoreId(((start + u128::from(self.partition.0)) % u128::from(cores)) as u16)
+        CoreId(((start % u64::from(cores) + u64::from(self.partition.0)) % u64::from(cores)) as u16)
     }
 }
 
@@ -204,6 +216,18 @@ mod tests {
             assert_eq!(key.core(3), CoreId(2));
         }
         assert!(!TopicId(1 << 32).is_own());
+    }
+
+    #[test]
+    fn what_stands_beside_a_topic_is_on_its_cores() {
+        let topic = TopicId(u128::MAX / 3);
+        let beside = topic.beside(0x0123_4567_89ab_cdef);
+        assert!(beside.is_beside(topic) && beside != topic);
+        assert!(!TopicId(7).is_beside(TopicId(7)) && !TopicId(u128::MAX).is_beside(topic));
+        for (cores, no) in (1..9u16).zip(0..) {
+            let core = |topic| PartitionKey::new(topic, PartitionNo(no)).core(cores);
+            assert_eq!(core(topic), core(beside));
+        }
     }
 
     #[test]

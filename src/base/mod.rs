@@ -21,6 +21,7 @@ pub mod planted;
 pub mod prng;
 pub mod queue;
 pub mod record;
+pub mod slice;
 pub mod stages;
 pub mod topic;
 pub mod unpack;
