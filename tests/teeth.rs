@@ -66,6 +66,12 @@ const NAMED: &str =
     "log::tests::trim::a_trimmed_partition_whose_last_segment_is_empty_outlives_a_power_cut";
 const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
 
+const LEDGER: &str = "queue::tests::model::agrees_with_a_naive_ledger_whatever_happens";
+const QUEUE_KILL: &str =
+    "shard::tests::queues::no_record_is_lost_or_comes_twice_after_a_kill_at_any_effect";
+const QUEUE_LOSS: &str =
+    "shard::tests::queues::what_the_power_took_is_not_missed_and_what_comes_after_is_new";
+
 /// A bug, the test program that catches it, and the test.
 type Catcher = (&'static str, &'static str, &'static str);
 
@@ -122,6 +128,11 @@ const CATCHERS: &[Catcher] = &[
     ("forget-trim", LIB, TRIM),
     ("follow-trimmed", LIB, CRASH_TRIM),
     ("remove-named", LIB, NAMED),
+    ("settle-early", LIB, QUEUE_KILL),
+    ("deliver-early", LIB, QUEUE_KILL),
+    ("take-stale-answer", LIB, LEDGER),
+    ("move-twice", LIB, QUEUE_KILL),
+    ("keep-lost-offsets", LIB, QUEUE_LOSS),
 ];
 
 /// The test programs, by the names of their targets.

@@ -225,3 +225,7 @@ pub const QUEUE_DELAY_MS_MAX: u32 = 7 * 86_400_000;
 
 /// The most steps of a retry schedule.
 pub const QUEUE_RETRY_STEPS_MAX: usize = 16;
+
+/// The most queues that one node holds. Each has a partition of its own for every partition of its topic, which count
+/// among those of the node.
+pub const QUEUES_MAX: usize = 10_000;

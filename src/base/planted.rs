@@ -103,6 +103,16 @@ pub enum Bug {
     FollowTrimmed,
     /// A segment is removed although it is the last one that the journal names.
     RemoveNamed,
+    /// An ack of a queue's consumer is confirmed before it is stored.
+    SettleEarly,
+    /// A record leaves for a queue's consumer before it is stored that it was delivered.
+    DeliverEarly,
+    /// An answer of a queue's consumer counts although its lease is over.
+    TakeStaleAnswer,
+    /// A start does not look whether a dead record was moved already.
+    MoveTwice,
+    /// What a queue knew of records that were lost with the power counts for those that have their offsets now.
+    KeepLostOffsets,
 }
 
 /// Every bug with the name that switches it on.
@@ -156,6 +166,11 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("forget-trim", Bug::ForgetTrim),
     ("follow-trimmed", Bug::FollowTrimmed),
     ("remove-named", Bug::RemoveNamed),
+    ("settle-early", Bug::SettleEarly),
+    ("deliver-early", Bug::DeliverEarly),
+    ("take-stale-answer", Bug::TakeStaleAnswer),
+    ("move-twice", Bug::MoveTwice),
+    ("keep-lost-offsets", Bug::KeepLostOffsets),
 ];
 
 /// Whether `bug` is switched on.

@@ -193,6 +193,63 @@ pub struct Answered {
     pub stale: u64,
 }
 
+/// How many records have been done with, ever, by how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// A consumer was done with them.
+    pub acked: u64,
+    /// Given up.
+    pub dead: u64,
+    /// Too old.
+    pub expired: u64,
+    /// Not wanted any more.
+    pub purged: u64,
+    /// Offsets without a record.
+    pub absent: u64,
+    /// Done with and then lost with the end of the log: these are counted twice.
+    pub lost: u64,
+}
+
+impl Totals {
+    /// Offsets of the log as it is that are done with.
+    pub fn settled(&self) -> u64 {
+        let all = [
+            self.acked,
+            self.dead,
+            self.expired,
+            self.purged,
+            self.absent,
+        ];
+        let all = all.into_iter().fold(0, u64::saturating_add);
+        all.saturating_sub(self.lost)
+    }
+}
+
+/// Where the records of the queue are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// May be handed out, looked at or not.
+    pub ready: u64,
+    /// With a consumer.
+    pub leased: u64,
+    /// Wait for a time.
+    pub delayed: u64,
+    /// Wait for an earlier record of their key.
+    pub blocked: u64,
+    /// On their way to the dead letters.
+    pub dying: u64,
+    /// Done with.
+    pub totals: Totals,
+    /// The first record that the queue covers.
+    pub begin: Offset,
+    /// Everything below is done with.
+    pub floor: Offset,
+    /// After the last record that may be handed out.
+    pub visible: Offset,
+    /// Who takes part.
+    pub consumers: u32,
+}
+
 /// What a record may say about its own delivery, read from its key and headers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Facts {

@@ -1,4 +1,4 @@
-//! catalog: which topics exist, with their settings; a state machine over catalog records.
+//! catalog: which topics and queues exist, with their settings; a state machine over catalog records.
 //!
 //! Does: the records and their bytes ([`Record`]), the state that they add up to ([`Catalog`]), the rules of names,
 //! counts and settings.
@@ -14,12 +14,17 @@
 //! - The state is a function of the records in their order, and of nothing else.
 //! - `decide` changes nothing; `apply` refuses nothing that `decide` proposed in the same state.
 //! - A stored record that cannot be decoded or contradicts those before it is damage, never skipped.
-//! - A topic's id is never used twice, also not after the topic was deleted.
+//! - The id of a topic or a queue is never used twice, also not after it was deleted.
+//! - A queue's topic lives, and so does that of its dead letters: neither can be deleted before the queue.
 
+mod queue_record;
+mod queues;
 mod record;
 mod rules;
 mod state;
 
+pub use queue_record::Queue;
+pub use queues::NewQueue;
 pub use record::{DecodeError, Record, Topic};
 pub use rules::{Refusal, check_name, check_partitions, check_settings};
 pub use state::{Catalog, Contradiction};

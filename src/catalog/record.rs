@@ -12,11 +12,14 @@
 //!                 | ack  | segment  | segment  | batch     | timestamp| timestamp     | timestamp    |
 //!                 | u8   | bytes u64| ms u64   | bytes u32 | type u8  | before ms u64 | after ms u64 |
 //! ```
+//! Those of queues (kinds 4 and 5) are drawn in `queue_record`.
+//!
 //! All little-endian. A record is exactly as long as its fields: more is as wrong as less. It is the value of a record
 //! in a record batch, whose checksum covers it; there is no second one here. Records of version 1 are read for ever: of
 //! the settings they have ack, segment bytes and segment ms, and nothing that changes a topic.
 
 use crate::base::{AckLevel, TimestampType, TopicId, TopicSettings};
+use crate::catalog::queue_record::{self, Queue};
 use crate::catalog::rules::{Refusal, check_name, check_partitions, check_settings};
 use thiserror::Error;
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
@@ -60,6 +63,13 @@ pub enum Record {
         /// All its settings.
         settings: TopicSettings,
     },
+    /// A queue was made.
+    QueueCreated(Queue),
+    /// A queue was deleted; its topic stays.
+    QueueDeleted {
+        /// Which.
+        id: TopicId,
+    },
 }
 
 /// Why bytes are not a catalog record.
@@ -85,6 +95,9 @@ pub enum DecodeError {
     /// A type of timestamps that does not exist.
     #[error("catalog record with unknown timestamp type {0}")]
     TimestampType(u8),
+    /// A setting of a queue that does not exist.
+    #[error("catalog record with unknown setting {0} of a queue")]
+    QueueCode(u8),
     /// A name that is not UTF-8.
     #[error("catalog record with a name that is no text")]
     Name,
@@ -143,6 +156,8 @@ impl Record {
                 out.extend_from_slice(&partitions.to_le_bytes());
                 encode_settings(settings, out);
             }
+            Self::QueueCreated(queue) => queue_record::encode(queue, out),
+            Self::QueueDeleted { id } => prefix(queue_record::KIND_DELETED, *id, out),
         }
     }
 
@@ -164,6 +179,8 @@ impl Record {
                 partitions: decode_partitions(&mut fields, size_of::<FirstSettings>())?,
                 settings: decode_settings(&mut fields, VERSION, 0)?,
             },
+            (queue_record::KIND_CREATED, VERSION) => queue_record::decode(&mut fields, id)?,
+            (queue_record::KIND_DELETED, VERSION) => Self::QueueDeleted { id },
             (other, _) => return Err(DecodeError::Kind(other)),
         };
         match fields.rest() {
@@ -174,18 +191,18 @@ impl Record {
 }
 
 /// Takes fields off the front of a record.
-struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Fields<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Fields<'a> {
-    fn rest(&self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         &self.bytes[self.at..]
     }
 
     /// The next field; behind it at least `behind` bytes more are needed.
-    fn next<T: FromBytes + Immutable + KnownLayout + Unaligned>(
+    pub(super) fn next<T: FromBytes + Immutable + KnownLayout + Unaligned>(
         &mut self,
         behind: usize,
     ) -> Result<&'a T, DecodeError> {
@@ -197,7 +214,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn prefix(kind: u8, id: TopicId, out: &mut Vec<u8>) {
+pub(super) fn prefix(kind: u8, id: TopicId, out: &mut Vec<u8>) {
     let prefix = Prefix {
         version: VERSION,
         kind,
@@ -273,7 +290,7 @@ fn decode_settings(
     Ok(settings)
 }
 
-fn length(bytes: &[u8], needed: usize) -> DecodeError {
+pub(super) fn length(bytes: &[u8], needed: usize) -> DecodeError {
     DecodeError::Length {
         have: bytes.len(),
         needed,
@@ -430,7 +447,7 @@ mod tests {
         for (index, byte, expected) in [
             (0, 3, DecodeError::Version(3)),
             (0, 0, DecodeError::Version(0)),
-            (1, 4, DecodeError::Kind(4)),
+            (1, 6, DecodeError::Kind(6)),
             (22, 7, DecodeError::Level(7)),
             (43, 2, DecodeError::TimestampType(2)),
             (61, 0xff, DecodeError::Name),

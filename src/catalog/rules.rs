@@ -1,9 +1,11 @@
 //! The rules of names, counts and settings.
 
 use crate::base::limits::{
-    BATCH_BYTES_MAX, NODE_PARTITIONS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MS_MAX,
-    SEGMENT_MS_MIN, TIMESTAMP_SPAN_MS_MAX, TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX, TOPICS_MAX,
+    BATCH_BYTES_MAX, NODE_PARTITIONS_MAX, QUEUES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SEGMENT_MS_MAX, SEGMENT_MS_MIN, TIMESTAMP_SPAN_MS_MAX, TOPIC_NAME_BYTES_MAX,
+    TOPIC_PARTITIONS_MAX, TOPICS_MAX,
 };
+use crate::base::queue::QueueSettingError;
 use crate::base::{AckLevel, TopicSettings};
 use thiserror::Error;
 
@@ -15,11 +17,11 @@ const RESERVED: &str = "__";
 pub enum Refusal {
     /// Empty, too long, or one that a path would take for itself.
     #[error(
-        "topic name must be 1 to {TOPIC_NAME_BYTES_MAX} of [A-Za-z0-9._-], and neither \".\" nor \"..\""
+        "name must be 1 to {TOPIC_NAME_BYTES_MAX} of [A-Za-z0-9._-], and neither \".\" nor \"..\""
     )]
     Name,
     /// Begins with two underscores.
-    #[error("topic names that begin with {RESERVED:?} are reserved")]
+    #[error("names that begin with {RESERVED:?} are reserved")]
     ReservedName,
     /// None, or too many.
     #[error("a topic has 1 to {TOPIC_PARTITIONS_MAX} partitions, not {0}")]
@@ -56,6 +58,29 @@ pub enum Refusal {
     /// The node is full.
     #[error("a node holds at most {TOPICS_MAX} topics")]
     TooManyTopics,
+    /// The name is taken.
+    #[error("queue {0} exists already")]
+    QueueExists(String),
+    /// No such queue.
+    #[error("unknown queue {0}")]
+    UnknownQueue(String),
+    /// A queue takes its records from the topic, or brings its dead ones there.
+    #[error("topic {topic} is used by the queue {queue}: delete that first")]
+    InUse {
+        /// The topic.
+        topic: String,
+        /// One of the queues.
+        queue: String,
+    },
+    /// What was dead would come back.
+    #[error("the dead letters of a queue cannot go into the topic that it takes its records from")]
+    DeadLettersCircle,
+    /// Outside its limits.
+    #[error(transparent)]
+    QueueSetting(QueueSettingError),
+    /// The node is full.
+    #[error("a node holds at most {QUEUES_MAX} queues")]
+    TooManyQueues,
     /// The node is full.
     #[error("a node holds at most {NODE_PARTITIONS_MAX} partitions: this topic would make it {0}")]
     TooManyPartitions(u64),

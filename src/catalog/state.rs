@@ -2,6 +2,7 @@
 
 use crate::base::limits::{NODE_PARTITIONS_MAX, TOPICS_MAX};
 use crate::base::{PartitionKey, TopicChange, TopicId, TopicSettings};
+use crate::catalog::queues::Queues;
 use crate::catalog::rules::{Refusal, check_name, check_partitions, check_settings};
 use crate::catalog::{Record, Topic};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +11,13 @@ use thiserror::Error;
 /// The topics of the node.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    topics: BTreeMap<TopicId, Topic>,
+    pub(super) topics: BTreeMap<TopicId, Topic>,
     names: BTreeMap<String, TopicId>,
     /// Kept for good: the evidence that lets a start remove what a crash left of a deleted topic, and that an id is
     /// not used twice. 16 bytes for each topic that ever died.
-    deleted: BTreeSet<TopicId>,
-    partitions: u64,
+    pub(super) deleted: BTreeSet<TopicId>,
+    pub(super) partitions: u64,
+    pub(super) queues: Queues,
 }
 
 /// A record that contradicts those before it: the stored catalog is damaged.
@@ -33,6 +35,9 @@ pub enum Contradiction {
     /// A topic that does not live was changed, or lost partitions by it.
     #[error("topic id {0} was changed, and did not exist or had more partitions")]
     AlteredWrongly(TopicId),
+    /// A topic was deleted that a queue needs, or a queue was made that cannot be, or deleted and did not live.
+    #[error("queue {0} does not fit the topics and queues that there were")]
+    Queue(TopicId),
 }
 
 impl Catalog {
@@ -59,7 +64,7 @@ impl Catalog {
         if self.topics.len() >= TOPICS_MAX {
             return Err(Refusal::TooManyTopics);
         }
-        self.check_room(partitions)?;
+        self.check_room(u64::from(partitions))?;
         Ok(Record::TopicCreated(Topic {
             id,
             name: name.to_owned(),
@@ -70,10 +75,15 @@ impl Catalog {
 
     /// Decides on the end of a topic.
     pub fn decide_delete(&self, id: TopicId) -> Result<Record, Refusal> {
-        if self.topics.contains_key(&id) {
-            Ok(Record::TopicDeleted { id })
-        } else {
-            Err(Refusal::Unknown(id.to_string()))
+        let Some(topic) = self.topics.get(&id) else {
+            return Err(Refusal::Unknown(id.to_string()));
+        };
+        match self.queues.using(id) {
+            None => Ok(Record::TopicDeleted { id }),
+            Some(queue) => Err(Refusal::InUse {
+                topic: topic.name.clone(),
+                queue: queue.name.clone(),
+            }),
         }
     }
 
@@ -95,7 +105,7 @@ impl Catalog {
                 asked: partitions,
             });
         };
-        self.check_room(more)?;
+        self.check_room(u64::from(more) * self.queues.partitions_each(id))?;
         let is_change = more > 0 || settings != topic.settings;
         Ok(is_change.then_some(Record::TopicAltered {
             id,
@@ -104,8 +114,8 @@ impl Catalog {
         }))
     }
 
-    fn check_room(&self, more_partitions: u32) -> Result<(), Refusal> {
-        match self.partitions + u64::from(more_partitions) {
+    pub(super) fn check_room(&self, more_partitions: u64) -> Result<(), Refusal> {
+        match self.partitions + more_partitions {
             all if all > NODE_PARTITIONS_MAX => Err(Refusal::TooManyPartitions(all)),
             _ => Ok(()),
         }
@@ -126,6 +136,9 @@ impl Catalog {
                 self.topics.insert(topic.id, topic.clone());
             }
             Record::TopicDeleted { id } => {
+                if let Some(queue) = self.queues.using(*id) {
+                    return Err(Contradiction::Queue(queue.id));
+                }
                 let Some(topic) = self.topics.remove(id) else {
                     return Err(Contradiction::DeletedUnknown(*id));
                 };
@@ -142,22 +155,26 @@ impl Catalog {
                 let Some(topic) = topic.filter(|topic| topic.partitions <= *partitions) else {
                     return Err(Contradiction::AlteredWrongly(*id));
                 };
-                self.partitions += u64::from(*partitions - topic.partitions);
+                let more = u64::from(*partitions - topic.partitions);
+                self.partitions += more * self.queues.partitions_each(*id);
                 topic.partitions = *partitions;
                 topic.settings = *settings;
             }
+            Record::QueueCreated(queue) => self.apply_queue(queue)?,
+            Record::QueueDeleted { id } => self.apply_queue_deleted(*id)?,
         }
         Ok(())
     }
 
-    /// Whether `id` belongs to a topic that lives or lived, or to the catalog itself.
+    /// Whether `id` belongs to a topic or a queue that lives or lived, or to the catalog itself.
     pub fn is_used(&self, id: TopicId) -> bool {
         id == crate::catalog::CATALOG_KEY.topic
             || self.topics.contains_key(&id)
+            || self.queues.by_id(id).is_some()
             || self.deleted.contains(&id)
     }
 
-    /// Whether `id` was a topic and is none any more: what is left of it may be removed.
+    /// Whether `id` was a topic or a queue and is none any more: what is left of it may be removed.
     pub fn is_deleted(&self, id: TopicId) -> bool {
         self.deleted.contains(&id)
     }
@@ -363,6 +380,7 @@ mod tests {
                     Ok(Record::TopicDeleted { .. }) => drop(living.remove(&name)),
                     Ok(Record::TopicCreated(topic)) => drop(living.insert(name, topic.id)),
                     Ok(Record::TopicAltered { id, .. }) => assert_eq!(living[&name], *id),
+                    Ok(other) => panic!("{other:?}"),
                     Err(_) => assert!(taken),
                 }
                 if let Ok(record) = decided {

@@ -140,20 +140,19 @@ fn hold_against_the_catalog(reader: Reader, report: &mut Report) -> Option<Catal
     let catalog = reader.catalog;
     let others = report.partitions.iter();
     for key in others.filter(|key| !key.topic.is_own()) {
-        let (kind, what, remedy) =
-            match (catalog.is_deleted(key.topic), catalog.has_partition(*key)) {
-                (true, _) => (
-                    Kind::Deleted,
-                    "its topic was deleted; the next start removes it",
-                    Remedy::None,
-                ),
-                (_, false) => (
-                    Kind::UnknownPartition,
-                    "no topic of the catalog has it: kept, not served",
-                    Remedy::Look,
-                ),
-                _ => continue,
-            };
+        let (kind, what, remedy) = match (catalog.is_deleted(key.topic), is_known(&catalog, *key)) {
+            (true, _) => (
+                Kind::Deleted,
+                "its topic or queue was deleted; the next start removes it",
+                Remedy::None,
+            ),
+            (_, false) => (
+                Kind::UnknownPartition,
+                "no topic or queue of the catalog has it: kept, not served",
+                Remedy::Look,
+            ),
+            _ => continue,
+        };
         let mut found = finding(kind, path(*key), what.to_owned(), remedy);
         found.partition = Some(*key);
         report.findings.push(found);
@@ -170,6 +169,11 @@ fn hold_against_the_catalog(reader: Reader, report: &mut Report) -> Option<Catal
         }
     }
     Some(catalog)
+}
+
+/// Whether it belongs to a topic, or is where a queue keeps its ledger.
+fn is_known(catalog: &Catalog, key: PartitionKey) -> bool {
+    catalog.has_partition(key) || catalog.has_ledger(key)
 }
 
 /// Makes the catalog from its batches, and shows how far the reading is.

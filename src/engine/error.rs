@@ -15,6 +15,15 @@ pub enum EngineError {
     /// The name is taken.
     #[error("topic {0} exists already")]
     TopicExists(String),
+    /// No queue of that name.
+    #[error("unknown queue {0}: create it with `millrace queue create`")]
+    UnknownQueue(String),
+    /// The name is taken.
+    #[error("queue {0} exists already")]
+    QueueExists(String),
+    /// A queue needs the topic.
+    #[error("{0}")]
+    TopicInUse(String),
     /// A name, count or setting outside its limits.
     #[error("{0}")]
     InvalidRequest(String),

@@ -13,9 +13,13 @@
 //! - The caller owns the reply buffers of the hot calls; they are cleared, not reallocated.
 
 mod error;
+mod queues;
 mod types;
 
 pub use error::EngineError;
+pub use queues::{
+    AnswerKind, Delivered, NewQueue, QueueAnswer, QueueInfo, QueuePoll, QueuePolled, QueueState,
+};
 pub use types::{
     AlterTopic, CoreAddress, CoreStages, DeleteTopic, FetchPartition, FetchRequest,
     FetchedPartition, NewTopic, OffsetQuery, PartitionInfo, Produced, TopicInfo, TopicRef,
@@ -25,7 +29,8 @@ pub use crate::base::{TopicChange, TopicSettings};
 
 pub use crate::base::group::{GroupListing, GroupReply, GroupRequest};
 
-use crate::base::{AckLevel, CoreId, PartitionKey, TimestampMs, TopicId};
+use crate::base::queue::Span;
+use crate::base::{AckLevel, CoreId, PartitionKey, PartitionNo, TimestampMs, TopicId};
 use std::future::Future;
 
 /// What a shard offers to whoever speaks a protocol. One value per core, cheap to clone.
@@ -36,6 +41,8 @@ pub trait Engine: Clone + 'static {
     type Source: Clone + 'static;
     /// A produce that was handed in and not yet answered.
     type Ticket: 'static;
+    /// Somebody who takes records from a queue. Dropped, it is gone, and what it has is given to others.
+    type Consumer: 'static;
 
     /// Waits until this core may take more bytes. To be awaited before a socket is read, never between `produce` calls.
     fn room(&self) -> impl Future<Output = ()>;
@@ -118,6 +125,46 @@ pub trait Engine: Clone + 'static {
 
     /// The consumer groups of all cores, in the order of their names.
     fn groups(&self) -> impl Future<Output = Result<Vec<GroupListing>, EngineError>>;
+
+    /// Makes a queue; durable when it returns.
+    fn create_queue(&self, queue: NewQueue)
+    -> impl Future<Output = Result<QueueInfo, EngineError>>;
+
+    /// Deletes a queue; durable when it returns. The records of its topic stay.
+    fn delete_queue(&self, name: String) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// The queue of that name, or all in the order of their names.
+    fn queues(&self, which: Option<&str>) -> Result<Vec<QueueInfo>, EngineError>;
+
+    /// Where the records of a queue are, by partition.
+    fn describe_queue(
+        &self,
+        name: String,
+    ) -> impl Future<Output = Result<(QueueInfo, Vec<QueueState>), EngineError>>;
+
+    /// Gives up the records of a queue that no consumer has; durable when it returns. Returns how many that were.
+    fn purge_queue(&self, name: String) -> impl Future<Output = Result<u64, EngineError>>;
+
+    /// The records of one partition of a queue that are not done with and that it has looked at or handed out, as runs of
+    /// neighbours, the first ones; and whether a consumer has them.
+    fn held_by_queue(
+        &self,
+        name: String,
+        partition: PartitionNo,
+    ) -> impl Future<Output = Result<Vec<(Span, bool)>, EngineError>>;
+
+    /// A consumer of the partitions that a queue has on this core. `at_most_once`: what it gets is acked before it leaves.
+    fn join_queue(&self, name: &str, at_most_once: bool) -> Result<Self::Consumer, EngineError>;
+
+    /// Takes answers, then waits up to the poll's time, or until `hurried`, until there is something to deliver. When it
+    /// returns, the answers are as durable as the topic's records, and so is that this was delivered. Clears `reply`.
+    fn poll_queue(
+        &self,
+        consumer: &Self::Consumer,
+        poll: &QueuePoll,
+        hurried: impl Future<Output = ()>,
+        reply: &mut QueuePolled,
+    ) -> impl Future<Output = Result<(), EngineError>>;
 
     /// Where the time behind the bridge goes on this core, since its start. Who asks adds what goes before it.
     fn stages(&self) -> CoreStages;

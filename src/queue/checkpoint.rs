@@ -14,6 +14,7 @@ use crate::queue::LedgerRecord;
 use crate::queue::ledger::{Dying, Ledger};
 use crate::queue::output::{Moment, Output};
 use crate::queue::record::Settled;
+use crate::queue::settle::{add, total};
 use crate::queue::window::{Run, State, Wait, Window};
 use thiserror::Error;
 
@@ -64,7 +65,7 @@ impl Ledger {
         self.window.cut(end.0);
         self.dying.retain(|offset, _| *offset < end.0);
         let dropped = held - self.window.in_state().all();
-        self.totals.add(Settled::Lost, beyond - dropped);
+        add(&mut self.totals, Settled::Lost, beyond - dropped);
         self.visible = end.0;
         self.begin = self.begin.min(end.0);
     }
@@ -99,7 +100,7 @@ impl Ledger {
             end: Offset(end),
         });
         for how in Settled::ALL {
-            let count = *self.totals.clone().of(how);
+            let count = *total(&mut self.totals.clone(), how);
             records.push(LedgerRecord::Total { how, count });
         }
         for (last, run) in self.window.runs() {
@@ -157,7 +158,7 @@ impl Ledger {
         let mut above = 0;
         for piece in pieces {
             match *piece {
-                LedgerRecord::Total { how, count } => *self.totals.of(how) = count,
+                LedgerRecord::Total { how, count } => *total(&mut self.totals, how) = count,
                 LedgerRecord::Held {
                     from,
                     until,
@@ -256,7 +257,7 @@ impl Ledger {
             settled += end - begins;
         }
         self.window.end = self.window.end.max(until);
-        self.totals.add(how, settled);
+        add(&mut self.totals, how, settled);
         settled
     }
 

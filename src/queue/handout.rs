@@ -101,8 +101,8 @@ impl Ledger {
         }
     }
 
-    /// Records that could be handed out now.
-    fn available(&self) -> u64 {
+    /// Records that could be handed out now, as far as is known.
+    pub fn available(&self) -> u64 {
         self.window.in_state().ready + self.behind()
     }
 

@@ -4,13 +4,15 @@ use crate::base::Offset;
 use crate::base::limits::{
     QUEUE_CONSUMERS_MAX, QUEUE_DELAY_MS_MAX, QUEUE_LEASE_MS_MAX, QUEUE_LEASE_MS_MIN,
 };
-use crate::base::queue::{Answered, Cause, ConsumerId, Nack, QueueSettings, Span};
+use crate::base::planted::{Bug, planted};
+use crate::base::queue::{Answered, Cause, ConsumerId, Counts, Nack, QueueSettings, Span, Totals};
 use crate::queue::LedgerRecord;
 use crate::queue::consumers::Consumers;
 use crate::queue::output::{Evidence, Moment, Output};
 use crate::queue::record::Settled;
+use crate::queue::settle::add;
 use crate::queue::wheel::{TimerId, Wheel};
-use crate::queue::window::{State, Wait, Window};
+use crate::queue::window::{Run, State, Wait, Window};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How a consumer says how much it wants.
@@ -63,79 +65,6 @@ pub(super) struct Hold {
 pub(super) struct Dying {
     pub(super) cause: Cause,
     pub(super) evidence: Option<Evidence>,
-}
-
-/// How many records have been done with, ever, by how.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
-    /// A consumer was done with them.
-    pub acked: u64,
-    /// Given up.
-    pub dead: u64,
-    /// Too old.
-    pub expired: u64,
-    /// Not wanted any more.
-    pub purged: u64,
-    /// Offsets without a record.
-    pub absent: u64,
-    /// Done with and then lost with the end of the log: these are counted twice.
-    pub lost: u64,
-}
-
-impl Totals {
-    pub(super) fn add(&mut self, how: Settled, count: u64) {
-        let total = self.of(how);
-        *total = total.saturating_add(count);
-    }
-
-    pub(super) fn of(&mut self, how: Settled) -> &mut u64 {
-        match how {
-            Settled::Acked => &mut self.acked,
-            Settled::Dead => &mut self.dead,
-            Settled::Expired => &mut self.expired,
-            Settled::Purged => &mut self.purged,
-            Settled::Absent => &mut self.absent,
-            Settled::Lost => &mut self.lost,
-        }
-    }
-
-    /// Offsets of the log as it is that are done with.
-    pub fn settled(&self) -> u64 {
-        let all = [
-            self.acked,
-            self.dead,
-            self.expired,
-            self.purged,
-            self.absent,
-        ];
-        let all = all.into_iter().fold(0, u64::saturating_add);
-        all.saturating_sub(self.lost)
-    }
-}
-
-/// Where the records of the queue are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// May be handed out, looked at or not.
-    pub ready: u64,
-    /// With a consumer.
-    pub leased: u64,
-    /// Wait for a time.
-    pub delayed: u64,
-    /// Wait for an earlier record of their key.
-    pub blocked: u64,
-    /// On their way to the dead letters.
-    pub dying: u64,
-    /// Done with.
-    pub totals: Totals,
-    /// The first record that the queue covers.
-    pub begin: Offset,
-    /// Everything below is done with.
-    pub floor: Offset,
-    /// After the last record that may be handed out.
-    pub visible: Offset,
-    /// Who takes part.
-    pub consumers: u32,
 }
 
 impl Ledger {
@@ -275,6 +204,9 @@ impl Ledger {
     pub fn absent(&mut self, from: Offset, until: Offset, out: &mut Output) {
         assert!(from <= until && until.0 <= self.visible);
         self.settle_between(from.0, until.0, Settled::Absent, |_| true, out);
+        if from.0 <= self.fed {
+            self.fed = self.fed.max(until.0);
+        }
     }
 
     /// A dying record is about to be moved to where `evidence` says. False: it is not dying.
@@ -299,6 +231,21 @@ impl Ledger {
         }
     }
 
+    /// The records that are not done with and something has happened to, in order, at most `most` runs of them: the first
+    /// offset, the one after the last, the number of deliveries, and whether a consumer has them.
+    pub fn held(&self, most: usize) -> Vec<(Span, bool)> {
+        let runs = self.window.runs().take(most);
+        let one = |(last, run): (u64, &Run)| {
+            let span = Span {
+                from: Offset(run.from),
+                until: Offset(last + 1),
+                deliveries: run.deliveries,
+            };
+            (span, matches!(run.state, State::Leased(_)))
+        };
+        runs.map(one).collect()
+    }
+
     /// Where all records are.
     pub fn counts(&self) -> Counts {
         let state = self.window.in_state();
@@ -315,6 +262,22 @@ impl Ledger {
             visible: Offset(self.visible),
             consumers: self.consumers.len() as u32,
         }
+    }
+
+    /// Whether a consumer has any of these records under that number.
+    pub fn has(&self, consumer: ConsumerId, span: Span) -> bool {
+        let mut at = span.from.0;
+        while let Some((last, run)) = self.window.at_or_after(at) {
+            if run.from >= span.until.0 {
+                return false;
+            }
+            let is_leased = matches!(run.state, State::Leased(hold) if self.is_of(hold, consumer));
+            if is_leased && run.deliveries == span.deliveries {
+                return true;
+            }
+            at = last + 1;
+        }
+        false
     }
 
     /// What it is set to.
@@ -340,7 +303,7 @@ impl Ledger {
                 break;
             }
             at = end;
-            let is_its = run.deliveries == span.deliveries
+            let is_its = (run.deliveries == span.deliveries || planted(Bug::TakeStaleAnswer))
                 && matches!(run.state, State::Leased(hold) if self.is_of(hold, consumer));
             if is_its {
                 let last = self.window.carve(from, end);
@@ -416,7 +379,7 @@ impl Ledger {
         let end = self.window.end;
         if from <= end && end < until {
             self.window.end = until;
-            self.totals.add(how, until - end);
+            add(&mut self.totals, how, until - end);
             out.settled(how, end, until);
         }
         self.fed = self.fed.max(self.window.floor());

@@ -61,10 +61,10 @@ mod window;
 mod tests;
 
 pub use checkpoint::ReplayError;
-pub use ledger::{Counts, Flow, Ledger, Totals};
+pub use ledger::{Flow, Ledger};
 pub use output::{Doomed, Evidence, Moment, Output};
 pub use record::{DecodeError, LedgerRecord, RECORD_BYTES, Settled, decode_all, encode_all};
 
 pub use crate::base::queue::{
-    Answered, Cause, ConsumerId, Delivery, Facts, Nack, QueueSettings, Retry, Span,
+    Answered, Cause, ConsumerId, Counts, Delivery, Facts, Nack, QueueSettings, Retry, Span, Totals,
 };

@@ -1,6 +1,6 @@
 //! The steps that every change is made of: a run is let go, woken, delayed, given up or done with.
 
-use crate::base::queue::Cause;
+use crate::base::queue::{Cause, Totals};
 use crate::base::{Offset, TimestampMs};
 use crate::queue::ledger::{Dying, Hold, Ledger};
 use crate::queue::output::{Doomed, Moment, Output};
@@ -17,7 +17,7 @@ impl Ledger {
             self.dying.remove(&run.from);
         }
         let count = last - run.from + 1;
-        self.totals.add(how, count);
+        add(&mut self.totals, how, count);
         out.settled(how, run.from, last + 1);
         if let Some(key) = run.facts.key {
             self.unchain(key, run.from);
@@ -207,5 +207,23 @@ impl Ledger {
             not_before: TimestampMs(wait.not_before_ms),
             wait_ms: wait.wait_ms,
         });
+    }
+}
+
+/// Counts records that are done with.
+pub(super) fn add(totals: &mut Totals, how: Settled, count: u64) {
+    let total = total(totals, how);
+    *total = total.saturating_add(count);
+}
+
+/// The count of one way of being done with.
+pub(super) fn total(totals: &mut Totals, how: Settled) -> &mut u64 {
+    match how {
+        Settled::Acked => &mut totals.acked,
+        Settled::Dead => &mut totals.dead,
+        Settled::Expired => &mut totals.expired,
+        Settled::Purged => &mut totals.purged,
+        Settled::Absent => &mut totals.absent,
+        Settled::Lost => &mut totals.lost,
     }
 }

@@ -11,14 +11,16 @@
 use crate::base::planted::{Bug, planted};
 use crate::base::record::BatchBuilder;
 use crate::base::{AckLevel, TimestampMs, TopicId};
-use crate::catalog::{Record, Refusal};
-use crate::engine::{AlterTopic, DeleteTopic, EngineError, NewTopic, TopicInfo, TopicRef};
+use crate::catalog::{self, Record, Refusal};
+use crate::engine::{
+    AlterTopic, DeleteTopic, EngineError, NewQueue, NewTopic, QueueInfo, TopicInfo, TopicRef,
+};
 use crate::io::Io;
 use crate::log::Draw;
 use crate::shard::core::Core;
 use crate::shard::message::{FIRST_CORE, Reply, Request};
 use crate::shard::produce::append_to;
-use crate::shard::{hosted, topics};
+use crate::shard::{hosted, queues, topics};
 use std::rc::Rc;
 
 /// Makes a topic, from whichever core.
@@ -57,6 +59,30 @@ pub(super) async fn request_delete<I: Io>(
     }
 }
 
+/// Makes a queue, from whichever core.
+pub(super) async fn request_create_queue<I: Io>(
+    core: &Rc<Core<I>>,
+    queue: NewQueue,
+) -> Result<QueueInfo, EngineError> {
+    match ask_first(core, Request::CreateQueue(Box::new(queue))).await {
+        Reply::QueueMade(result) => result,
+        Reply::Stopping => Err(EngineError::Stopping),
+        other => panic!("a create was answered with {}", other.kind()),
+    }
+}
+
+/// Deletes a queue, from whichever core.
+pub(super) async fn request_delete_queue<I: Io>(
+    core: &Rc<Core<I>>,
+    name: String,
+) -> Result<(), EngineError> {
+    match ask_first(core, Request::DeleteQueue(name)).await {
+        Reply::Deleted(result) => result,
+        Reply::Stopping => Err(EngineError::Stopping),
+        other => panic!("a delete was answered with {}", other.kind()),
+    }
+}
+
 /// On core 0 the change runs in a task of its own too: a connection that goes away must not leave a record stored
 /// and not acted upon.
 async fn ask_first<I: Io>(core: &Rc<Core<I>>, request: Request) -> Reply<I::Source> {
@@ -75,6 +101,12 @@ async fn ask_first<I: Io>(core: &Rc<Core<I>>, request: Request) -> Reply<I::Sour
             (Some(_pass), Request::Create(topic)) => Reply::Topic(create(&core, topic).await),
             (Some(_pass), Request::Alter(asked)) => Reply::Topic(alter(&core, *asked).await),
             (Some(_pass), Request::Delete(topic)) => Reply::Deleted(delete(&core, topic).await),
+            (Some(_pass), Request::CreateQueue(queue)) => {
+                Reply::QueueMade(create_queue(&core, *queue).await)
+            }
+            (Some(_pass), Request::DeleteQueue(name)) => {
+                Reply::Deleted(delete_queue(&core, name).await)
+            }
             _ => Reply::Stopping,
         };
         core.post.settle(id, reply);
@@ -140,9 +172,48 @@ pub(super) async fn delete<I: Io>(
     change(core, decided.map_err(refused)?).await
 }
 
+/// On core 0: makes a queue.
+pub(super) async fn create_queue<I: Io>(
+    core: &Rc<Core<I>>,
+    asked: NewQueue,
+) -> Result<QueueInfo, EngineError> {
+    let _turn = core.catalog_turn.take().await;
+    let topic = topics::find(core, &asked.topic)?.id;
+    let dead_letters = asked.dead_letters.as_ref();
+    let dead_letters = dead_letters.map(|dead| topics::find(core, dead));
+    let id = draw_unused(core, || topic.beside(core.io.random()));
+    let new = catalog::NewQueue {
+        name: asked.name.clone(),
+        topic,
+        dead_letters: dead_letters.transpose()?.map(|dead| dead.id),
+        from_end: asked.from_end,
+        settings: asked.settings,
+    };
+    let decided = core.catalog.borrow().decide_create_queue(id, new);
+    change(core, decided.map_err(refused)?).await?;
+    queues::infos(core, Some(&asked.name)).map(|mut infos| infos.remove(0))
+}
+
+/// On core 0: deletes a queue.
+pub(super) async fn delete_queue<I: Io>(
+    core: &Rc<Core<I>>,
+    name: String,
+) -> Result<(), EngineError> {
+    let _turn = core.catalog_turn.take().await;
+    let id = queues::infos(core, Some(&name))?.remove(0).id;
+    let decided = core.catalog.borrow().decide_delete_queue(id);
+    change(core, decided.map_err(refused)?).await
+}
+
 fn draw_id<I: Io>(core: &Core<I>) -> TopicId {
+    draw_unused(core, || {
+        TopicId(u128::from(core.io.random()) << 64 | u128::from(core.io.random()))
+    })
+}
+
+fn draw_unused<I: Io>(core: &Core<I>, draw: impl Fn() -> TopicId) -> TopicId {
     loop {
-        let id = TopicId(u128::from(core.io.random()) << 64 | u128::from(core.io.random()));
+        let id = draw();
         if !id.is_own() && !core.catalog.borrow().is_used(id) {
             return id;
         }
@@ -188,8 +259,10 @@ async fn store<I: Io>(core: &Core<I>, record: &Record) -> Result<(), EngineError
     let partition = Rc::clone(partition.expect("core 0 has the catalog's partition"));
     // A delete frees space: it must be possible when there is none.
     let draw = match record {
-        Record::TopicCreated(_) | Record::TopicAltered { .. } => Draw::Free,
-        Record::TopicDeleted { .. } => Draw::Reserve,
+        Record::TopicCreated(_) | Record::TopicAltered { .. } | Record::QueueCreated(_) => {
+            Draw::Free
+        }
+        Record::TopicDeleted { .. } | Record::QueueDeleted { .. } => Draw::Reserve,
     };
     let level = match planted(Bug::CatalogEarly) {
         true => AckLevel::None,
@@ -204,6 +277,9 @@ fn refused(refusal: Refusal) -> EngineError {
     match refusal {
         Refusal::Exists(name) => EngineError::TopicExists(name),
         Refusal::Unknown(name) => EngineError::UnknownTopic(name),
+        Refusal::QueueExists(name) => EngineError::QueueExists(name),
+        Refusal::UnknownQueue(name) => EngineError::UnknownQueue(name),
+        Refusal::InUse { .. } => EngineError::TopicInUse(line),
         Refusal::Partitions(_)
         | Refusal::FewerPartitions { .. }
         | Refusal::TooManyPartitions(_) => EngineError::InvalidPartitions(line),
@@ -211,8 +287,10 @@ fn refused(refusal: Refusal) -> EngineError {
         | Refusal::SegmentBytes(_)
         | Refusal::SegmentMs(_)
         | Refusal::BatchBytes(_)
-        | Refusal::TimestampSpan(_) => EngineError::InvalidSetting(line),
-        Refusal::Name | Refusal::ReservedName | Refusal::TooManyTopics => {
+        | Refusal::TimestampSpan(_)
+        | Refusal::QueueSetting(_)
+        | Refusal::DeadLettersCircle => EngineError::InvalidSetting(line),
+        Refusal::Name | Refusal::ReservedName | Refusal::TooManyTopics | Refusal::TooManyQueues => {
             EngineError::InvalidRequest(line)
         }
     }

@@ -13,6 +13,7 @@ use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::Life;
 use crate::shard::post::Post;
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::queues::Queues;
 use crate::shard::watch::Waits;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -44,6 +45,11 @@ pub(super) struct Core<I: Io> {
     pub(super) waits: RefCell<Waits>,
     /// The consumer groups of this core.
     pub(super) groups: Groups<I>,
+    /// The queues that have partitions here.
+    pub(super) queues: Queues<I>,
+    /// Appends may begin, and what must come before them was appended.
+    pub(super) serves: Cell<bool>,
+    pub(super) begins_to_serve: Signal,
     /// What must end before the log may stop.
     pub(super) gate: Gate,
     pub(super) stopping: Cell<bool>,
@@ -92,6 +98,13 @@ impl<I: Io> Core<I> {
             }
             Some(topic) => EngineError::UnknownTopic(topic.name.clone()),
             None => EngineError::UnknownTopic(key.topic.to_string()),
+        }
+    }
+
+    /// Waits until appends may begin.
+    pub(super) async fn serving(&self) {
+        while !self.serves.get() {
+            self.begins_to_serve.wait().await;
         }
     }
 

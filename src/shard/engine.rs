@@ -1,19 +1,24 @@
 //! The bridge's trait, answered by this core.
 
-use crate::base::{AckLevel, CoreId, Offset, PartitionKey, TimestampMs, TopicId};
+use crate::base::queue::Span;
+use crate::base::{AckLevel, CoreId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 use crate::engine::{
     AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest,
-    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
-    Produced, TopicInfo, TopicRef,
+    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewQueue, NewTopic, OffsetQuery,
+    PartitionInfo, Produced, QueueInfo, QueuePoll, QueuePolled, QueueState, TopicInfo, TopicRef,
 };
 use crate::io::Io;
 use crate::log::Chunk;
-use crate::shard::{Shard, Ticket, admin, fetch, groups, offsets, produce, stats, topics, trim};
+use crate::shard::{
+    Consumer, Shard, Ticket, admin, fetch, groups, offsets, produce, queues, stats, topics, trim,
+};
+use std::future::Future;
 
 impl<I: Io> Engine for Shard<I> {
     type Chunk = Chunk<I>;
     type Source = I::Source;
     type Ticket = Ticket<I>;
+    type Consumer = Consumer<I>;
 
     async fn room(&self) {
         self.core.log.room().await;
@@ -102,6 +107,51 @@ impl<I: Io> Engine for Shard<I> {
 
     async fn groups(&self) -> Result<Vec<GroupListing>, EngineError> {
         groups::list(&self.core).await
+    }
+
+    async fn create_queue(&self, queue: NewQueue) -> Result<QueueInfo, EngineError> {
+        admin::request_create_queue(&self.core, queue).await
+    }
+
+    async fn delete_queue(&self, name: String) -> Result<(), EngineError> {
+        admin::request_delete_queue(&self.core, name).await
+    }
+
+    fn queues(&self, which: Option<&str>) -> Result<Vec<QueueInfo>, EngineError> {
+        queues::infos(&self.core, which)
+    }
+
+    async fn describe_queue(
+        &self,
+        name: String,
+    ) -> Result<(QueueInfo, Vec<QueueState>), EngineError> {
+        queues::counts(&self.core, &name).await
+    }
+
+    async fn purge_queue(&self, name: String) -> Result<u64, EngineError> {
+        queues::purge(&self.core, &name).await
+    }
+
+    async fn held_by_queue(
+        &self,
+        name: String,
+        partition: PartitionNo,
+    ) -> Result<Vec<(Span, bool)>, EngineError> {
+        queues::held(&self.core, &name, partition).await
+    }
+
+    fn join_queue(&self, name: &str, at_most_once: bool) -> Result<Consumer<I>, EngineError> {
+        queues::join(&self.core, name, at_most_once)
+    }
+
+    async fn poll_queue(
+        &self,
+        consumer: &Consumer<I>,
+        poll: &QueuePoll,
+        hurried: impl Future<Output = ()>,
+        reply: &mut QueuePolled,
+    ) -> Result<(), EngineError> {
+        queues::poll(consumer, poll, hurried, reply).await
     }
 
     fn stages(&self) -> CoreStages {

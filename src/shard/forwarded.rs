@@ -11,7 +11,7 @@ use crate::shard::core::Core;
 use crate::shard::fetch::fetch_owned;
 use crate::shard::message::{ForwardedProduce, Letter, Reply, Request, RequestId, carry};
 use crate::shard::watch::{Hurry, await_owned};
-use crate::shard::{admin, groups, offsets, produce, topics, trim};
+use crate::shard::{admin, groups, offsets, produce, queues, topics, trim};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -86,6 +86,7 @@ pub(super) fn answer<I: Io>(core: &Core<I>, to: CoreId, id: RequestId, reply: Re
 
 /// Appends what other cores sent, when the log has room for it.
 async fn append_queued<I: Io>(core: Rc<Core<I>>) {
+    core.serving().await;
     loop {
         let arrived = core.produces.arrived.wait();
         if core.produces.waiting.borrow().is_empty() {
@@ -155,6 +156,9 @@ async fn serve<I: Io>(core: Rc<Core<I>>, from: CoreId, id: RequestId, request: R
         Request::Create(topic) => Reply::Topic(admin::create(&core, topic).await),
         Request::Alter(asked) => Reply::Topic(admin::alter(&core, *asked).await),
         Request::Delete(topic) => Reply::Deleted(admin::delete(&core, topic).await),
+        Request::CreateQueue(queue) => Reply::QueueMade(admin::create_queue(&core, *queue).await),
+        Request::DeleteQueue(name) => Reply::Deleted(admin::delete_queue(&core, name).await),
+        Request::Queue(name, what) => Reply::Queue(queues::answer(&core, &name, what).await),
         Request::Apply(record) => Reply::Applied(topics::apply(&core, &record).await),
         Request::Produce(_) | Request::Await { .. } | Request::Group(_) | Request::Groups => {
             panic!("taken before")

@@ -79,6 +79,10 @@ impl<I: Io> Hosted<I> {
         Ok(now.filter(|_| settings.timestamp_type == TimestampType::Append))
     }
 
+    pub(super) fn settings(&self) -> TopicSettings {
+        self.settings.get()
+    }
+
     pub(super) fn log(&self) -> &PartitionLog<I> {
         &self.log
     }

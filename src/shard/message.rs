@@ -1,11 +1,12 @@
 //! What cores say to each other: plain data, owned bytes, nothing that must die at home.
 
-use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, TimestampMs};
+use crate::base::queue::{Counts, Span};
+use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, PartitionNo, TimestampMs};
 use crate::catalog::{Catalog, Record};
 use crate::engine::{
     AlterTopic, CoreAddress, DeleteTopic, EngineError, FetchPartition, FetchRequest,
-    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery, PartitionInfo,
-    Produced, TopicInfo,
+    FetchedPartition, GroupListing, GroupReply, GroupRequest, NewQueue, NewTopic, OffsetQuery,
+    PartitionInfo, Produced, QueueInfo, TopicInfo,
 };
 use std::convert::Infallible;
 use std::time::Duration;
@@ -71,6 +72,28 @@ pub(super) enum Request {
     Group(Box<GroupRequest>),
     /// All groups of a core.
     Groups,
+    /// For every core that has a part of the queue of this name.
+    Queue(String, QueueAsk),
+    /// For core 0.
+    CreateQueue(Box<NewQueue>),
+    /// For core 0.
+    DeleteQueue(String),
+}
+
+/// What is asked of a core's part of a queue.
+#[derive(Clone, Debug)]
+pub(super) enum QueueAsk {
+    Counts,
+    Purge,
+    Held(PartitionNo),
+}
+
+/// The answer, each to the question of that name.
+#[derive(Debug)]
+pub(super) enum QueueTold {
+    Counts(Vec<(PartitionNo, Result<Counts, EngineError>)>),
+    Purged(Result<u64, EngineError>),
+    Held(Result<Vec<(Span, bool)>, EngineError>),
 }
 
 #[derive(Debug)]
@@ -93,6 +116,8 @@ pub(super) enum Reply<S> {
     Applied(Result<(), String>),
     Group(Result<GroupReply, EngineError>),
     Groups(Vec<GroupListing>),
+    Queue(Result<QueueTold, EngineError>),
+    QueueMade(Result<QueueInfo, EngineError>),
     /// The core is stopping, or gone.
     Stopping,
 }
@@ -112,6 +137,8 @@ impl<S> Reply<S> {
             Self::Applied(_) => "applied",
             Self::Group(_) => "group",
             Self::Groups(_) => "groups",
+            Self::Queue(_) => "queue",
+            Self::QueueMade(_) => "queue made",
             Self::Stopping => "stopping",
         }
     }
@@ -202,7 +229,7 @@ pub(super) const FIRST_CORE: CoreId = CoreId(0);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Part, PartitionNo, TopicId};
+    use crate::base::{Part, TopicId};
 
     #[test]
     fn a_carried_body_keeps_its_bytes_and_their_order() {

@@ -11,6 +11,7 @@
 //!                                          └─owned elsewhere─> post ~~mailbox~~> forwarded (on the owner)
 //!                          create / delete ──> admin (core 0) ──record synced──> apply (every core)
 //!                          groups ──> the core of the group's slot ──records synced──> answered
+//!                          queues ──> the core of the partition: ledger ──records stored──> answered, delivered
 //! ```
 //! Invariants:
 //! - A partition is touched by its owner only ([`PartitionKey::core`]); what crosses is plain data ([`Message`]).
@@ -19,6 +20,7 @@
 //! - A catalog record is synced before any core acts on it, and every core acts before the change is answered.
 //! - Nothing on disk is removed without a catalog record that says that its topic was deleted; but a partition of our
 //!   own is, once everything that it must keep is synced in its successor.
+//! - Before a start lets anything else be appended, the checkpoint of each queue's ledger is synced.
 //! - A commit of offsets is synced before it is answered, and before anybody reads it.
 //!
 //! Decided:
@@ -43,6 +45,7 @@ mod offsets;
 mod post;
 mod produce;
 mod producer_ids;
+mod queues;
 mod replay;
 mod start;
 mod stats;
@@ -56,6 +59,7 @@ mod tests;
 
 pub use message::Message;
 pub use produce::Ticket;
+pub use queues::Consumer;
 pub use start::{Options, Share, StartError, StartReport, remedy, share};
 pub use stats::Stats;
 pub use stop::StopError;

@@ -23,6 +23,7 @@ use crate::shard::hosted::{Hosted, Seat};
 use crate::shard::message::{FIRST_CORE, Letter, Life, Message};
 use crate::shard::post::Post;
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::queues::{self, Queues};
 use crate::shard::{forwarded, numbered, replay, topics};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -159,6 +160,7 @@ async fn start_here<I: Io>(
     exchange_topics(&core).await?;
     let mut report = open_partitions(&core, &found, &options.log.data).await;
     groups::open(&core, &found, &options.log.data, &mut report).await;
+    let opened = queues::open(&core, &found, &options.log.data, &mut report).await;
     if is_first {
         let addresses = all_opened(&core, &options.address).await?;
         retire_journals(io, &share.retired).await?;
@@ -175,6 +177,9 @@ async fn start_here<I: Io>(
             (from, other) => return Err(unexpected(from, other)),
         }
     }
+    queues::serve(&core, opened).await;
+    core.serves.set(true);
+    core.begins_to_serve.notify();
     io.spawn(groups::keep_time(Rc::clone(&core)));
     io.spawn(numbered::forget(Rc::clone(&core)));
     Ok((Shard { core }, report))
@@ -209,6 +214,9 @@ fn new_core<I: Io>(
         produces: Default::default(),
         waits: RefCell::default(),
         groups: Groups::new(),
+        queues: Queues::new(),
+        serves: Cell::new(false),
+        begins_to_serve: Signal::new(),
         gate: Default::default(),
         stopping: Cell::new(false),
         stops: Signal::new(),
@@ -287,7 +295,9 @@ async fn open_partitions<I: Io>(
                 Ok(()) => report.removed.push(*key),
                 Err(error) => report.closed.push(format!("partition {key}: {error}")),
             }
-        } else if !core.catalog.borrow().has_partition(*key) {
+        } else if !core.catalog.borrow().has_partition(*key)
+            && !core.catalog.borrow().has_ledger(*key)
+        {
             report.unknown.push(*key);
         }
     }

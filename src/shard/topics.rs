@@ -5,9 +5,9 @@ use crate::catalog::{Record, Topic};
 use crate::engine::{EngineError, PartitionInfo, TopicInfo, TopicRef};
 use crate::io::Io;
 use crate::shard::core::Core;
-use crate::shard::groups;
 use crate::shard::hosted::{Hosted, Seat, segment_settings};
 use crate::shard::message::{Reply, Request};
+use crate::shard::{groups, queues};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -100,6 +100,7 @@ pub(super) async fn describe<I: Io>(
 /// Acts on a stored record: opens or deletes this core's partitions of the topic, and takes the record into this
 /// core's catalog. A topic shows up here only once its partitions are open, and is gone before they are deleted.
 pub(super) async fn apply<I: Io>(core: &Rc<Core<I>>, record: &Record) -> Result<(), String> {
+    core.serving().await;
     let failures = match record {
         Record::TopicCreated(topic) => {
             let failures = open_all(core, topic, 0).await;
@@ -126,10 +127,22 @@ pub(super) async fn apply<I: Io>(core: &Rc<Core<I>>, record: &Record) -> Result<
                 settings: *settings,
                 ..topic
             };
-            let failures = open_all(core, &altered, before).await;
+            let mut failures = open_all(core, &altered, before).await;
             take(core, record);
             set_all(core, &altered);
+            failures.extend(queues::add_partitions(core, *id, before).await);
             failures
+        }
+        Record::QueueCreated(queue) => {
+            let failures = queues::create(core, queue).await;
+            take(core, record);
+            failures
+        }
+        Record::QueueDeleted { id } => {
+            let queue = core.catalog.borrow().queue(*id).cloned();
+            let queue = queue.expect("core 0 deletes what every core's catalog has");
+            take(core, record);
+            queues::close(core, &queue).await
         }
     };
     if failures.is_empty() {

@@ -247,7 +247,7 @@ fn readiness<I: Io>(hosted: &[Rc<Hosted<I>>], asked: &[FetchPartition]) -> Readi
 }
 
 /// Ready with the first of `waits`.
-async fn any(waits: &mut [Wait]) {
+pub(super) async fn any(waits: &mut [Wait]) {
     poll_fn(|context| {
         let is_ready = |wait: &mut Wait| Pin::new(wait).poll(context).is_ready();
         if waits.iter_mut().any(is_ready) {

@@ -48,6 +48,7 @@ codes! {
     INVALID_REPLICA_ASSIGNMENT = 39,
     INVALID_CONFIG = 40,
     INVALID_REQUEST = 42,
+    POLICY_VIOLATION = 44,
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
     INVALID_PRODUCER_EPOCH = 47,
     SECURITY_DISABLED = 54,
@@ -72,7 +73,11 @@ pub fn code(error: &EngineError) -> i16 {
             UNKNOWN_TOPIC_OR_PARTITION
         }
         EngineError::TopicExists(_) => TOPIC_ALREADY_EXISTS,
-        EngineError::InvalidRequest(_) => INVALID_REQUEST,
+        // No request of Kafka's names a queue.
+        EngineError::InvalidRequest(_)
+        | EngineError::UnknownQueue(_)
+        | EngineError::QueueExists(_) => INVALID_REQUEST,
+        EngineError::TopicInUse(_) => POLICY_VIOLATION,
         EngineError::InvalidPartitions(_) => INVALID_PARTITIONS,
         EngineError::InvalidSetting(_) => INVALID_CONFIG,
         EngineError::BadBatch(error) => batch_code(error),

@@ -161,6 +161,9 @@ impl From<&EngineError> for ErrorCode {
             EngineError::UnknownPartition(_) => Self::UnknownPartition,
             EngineError::TopicExists(_) => Self::TopicExists,
             EngineError::InvalidRequest(_)
+            | EngineError::UnknownQueue(_)
+            | EngineError::QueueExists(_)
+            | EngineError::TopicInUse(_)
             | EngineError::InvalidPartitions(_)
             | EngineError::InvalidSetting(_)
             | EngineError::OutOfOrder { .. }

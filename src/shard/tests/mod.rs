@@ -7,6 +7,7 @@ mod fetches;
 mod found;
 mod groups;
 mod numbered;
+mod queues;
 mod restart;
 mod stages;
 mod topics;
