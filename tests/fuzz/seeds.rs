@@ -5,13 +5,13 @@ use millrace::base::TopicSettings;
 use millrace::base::group::Committed;
 use millrace::base::limits::BLOCK_BYTES;
 use millrace::base::prng::Prng;
-use millrace::base::queue::{ConsumerId, Nack, QueueSettings, Span};
+use millrace::base::queue::{ConsumerId, Nack, QueueSettings, Retry, Span};
 use millrace::base::record::BatchBuilder;
 use millrace::base::{
     AckLevel, NodeId, Offset, PartitionKey, PartitionNo, RecordBatch, Stage, Stages, TimestampMs,
     TopicId, stages,
 };
-use millrace::catalog::{Record, Topic};
+use millrace::catalog::{Queue, Record, Topic};
 use millrace::group::OffsetRecord;
 use millrace::io::sim::{Sim, SimDisk};
 use millrace::log::{Log, Options, SegmentSettings, recover};
@@ -336,6 +336,23 @@ fn records() -> Vec<Record> {
         created(6, "a.b_c-9"),
         deleted,
         created(7, "logs"),
+        created(8 << 32, "orders"),
+        Record::QueueCreated(Queue {
+            id: TopicId(8 << 32 | 1 << 99),
+            name: "work".to_owned(),
+            topic: TopicId(8 << 32),
+            dead_letters: Some(TopicId(7)),
+            from_end: true,
+            settings: QueueSettings {
+                deliveries_max: Some(5),
+                retry: Retry::Schedule(vec![1_000, 5_000]),
+                has_dead_letters: true,
+                ..QueueSettings::default()
+            },
+        }),
+        Record::QueueDeleted {
+            id: TopicId(8 << 32 | 1 << 99),
+        },
     ]
 }
 

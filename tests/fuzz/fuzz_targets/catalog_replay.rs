@@ -29,7 +29,14 @@ fuzz_target!(|bytes: &[u8]| {
                 let topic = catalog.by_id(*id).expect("only what is there is altered");
                 assert_eq!((topic.partitions, topic.settings), (*partitions, *settings));
             }
+            Record::QueueCreated(queue) => assert_eq!(catalog.queue(queue.id), Some(queue)),
+            Record::QueueDeleted { id } => assert!(catalog.is_deleted(*id)),
         }
+    }
+    for queue in catalog.queues() {
+        assert_eq!(catalog.queue_by_name(&queue.name), Some(queue));
+        assert!(catalog.by_id(queue.topic).is_some() && queue.id.is_beside(queue.topic));
+        assert!(catalog.decide_delete(queue.topic).is_err());
     }
     let mut last = "";
     for topic in catalog.topics() {

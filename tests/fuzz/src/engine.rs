@@ -1,20 +1,23 @@
 //! An engine that remembers little and answers everything: what the protocol and net make of a request is under test,
 //! not what a broker would do with it.
 
+use millrace::base::queue::Span;
 use millrace::base::limits::{TOPIC_PARTITIONS_MAX, TOPICS_MAX};
 use millrace::base::{
-    AckLevel, Body, CoreId, Offset, PartitionKey, RecordBatch, TimestampMs, TopicId,
+    AckLevel, Body, CoreId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs, TopicId,
 };
 use millrace::engine::{
     AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition,
-    FetchRequest, FetchedPartition, GroupListing, GroupReply, GroupRequest, NewTopic, OffsetQuery,
-    PartitionInfo, Produced, TopicInfo, TopicRef,
+    FetchRequest, FetchedPartition, GroupListing, GroupReply, GroupRequest, NewQueue, NewTopic,
+    OffsetQuery, PartitionInfo, Produced, QueueInfo, QueuePoll, QueuePolled, QueueState, TopicInfo,
+    TopicRef,
 };
 use millrace::group::{self, Coordinator, Effect, Moment};
 use millrace::io::sim::{SimIo, SimSource};
 use millrace::io::{Io, Monotonic};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -143,6 +146,7 @@ impl Engine for Forgetful {
     type Chunk = Rc<[u8]>;
     type Source = SimSource;
     type Ticket = Ticket;
+    type Consumer = ();
 
     async fn room(&self) {}
 
@@ -317,6 +321,51 @@ impl Engine for Forgetful {
         Ok(self.inner.coordinator.borrow().list())
     }
 
+    async fn create_queue(&self, _: NewQueue) -> Result<QueueInfo, EngineError> {
+        Err(no_queues())
+    }
+
+    async fn delete_queue(&self, _: String) -> Result<(), EngineError> {
+        Err(no_queues())
+    }
+
+    fn queues(&self, _: Option<&str>) -> Result<Vec<QueueInfo>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn describe_queue(
+        &self,
+        _: String,
+    ) -> Result<(QueueInfo, Vec<QueueState>), EngineError> {
+        Err(no_queues())
+    }
+
+    async fn purge_queue(&self, _: String) -> Result<u64, EngineError> {
+        Err(no_queues())
+    }
+
+    async fn held_by_queue(
+        &self,
+        _: String,
+        _: PartitionNo,
+    ) -> Result<Vec<(Span, bool)>, EngineError> {
+        Err(no_queues())
+    }
+
+    fn join_queue(&self, _: &str, _: bool) -> Result<(), EngineError> {
+        Err(no_queues())
+    }
+
+    async fn poll_queue(
+        &self,
+        (): &(),
+        _: &QueuePoll,
+        _: impl Future<Output = ()>,
+        _: &mut QueuePolled,
+    ) -> Result<(), EngineError> {
+        Err(no_queues())
+    }
+
     fn stages(&self) -> CoreStages {
         CoreStages {
             core: CoreId(0),
@@ -325,4 +374,8 @@ impl Engine for Forgetful {
             counters: Vec::new(),
         }
     }
+}
+
+fn no_queues() -> EngineError {
+    EngineError::UnknownQueue("there are none here".to_owned())
 }
