@@ -78,7 +78,10 @@ const LESSONS: &[(&str, &str, Guard)] = &[
     (
         "RabbitMQ",
         "lost messages on their way to the dead letters",
-        Needs("shard/queues"),
+        Test(
+            "src/shard/tests/queues.rs",
+            "no_record_is_lost_or_comes_twice_after_a_power_cut_at_any_effect",
+        ),
     ),
     (
         "RabbitMQ",
