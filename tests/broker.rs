@@ -284,8 +284,8 @@ fn a_broker_refuses_what_does_not_fit_and_says_why() {
     let long = "x".repeat(250);
     for (arguments, part) in [
         (&["topic", "create", "t"][..], "topic t exists already"),
-        (&["topic", "create", ".."], "topic name must be"),
-        (&["topic", "create", "a/b"], "topic name must be"),
+        (&["topic", "create", ".."], "topic or queue must be"),
+        (&["topic", "create", "a/b"], "topic or queue must be"),
         (&["topic", "create", &long], "249"),
         (
             &["topic", "create", "none", "--partitions", "0"],

@@ -17,7 +17,7 @@ const RESERVED: &str = "__";
 pub enum Refusal {
     /// Empty, too long, or one that a path would take for itself.
     #[error(
-        "name must be 1 to {TOPIC_NAME_BYTES_MAX} of [A-Za-z0-9._-], and neither \".\" nor \"..\""
+        "the name of a topic or queue must be 1 to {TOPIC_NAME_BYTES_MAX} of [A-Za-z0-9._-], and neither \".\" nor \"..\""
     )]
     Name,
     /// Begins with two underscores.
