@@ -170,12 +170,14 @@ pub enum GroupRequest {
         /// The group.
         group: String,
     },
-    /// Removes committed offsets of a group that has no members.
+    /// Removes committed offsets of a group.
     DeleteOffsets {
         /// The group.
         group: String,
         /// Which.
         partitions: Vec<PartitionKey>,
+        /// The generation whose members were seen to want none of these partitions; only then may there be members.
+        unwanted_in: Option<Generation>,
     },
 }
 
@@ -262,7 +264,7 @@ pub struct GroupDescription {
     pub listing: GroupListing,
     /// Its generation.
     pub generation: Generation,
-    /// The way of assigning; empty while there is none.
+    /// The way of assigning, while the group rebalances the last one; empty while there is none.
     pub protocol: String,
     /// Its members, in the order in which they came.
     pub members: Vec<MemberDescription>,
@@ -277,7 +279,7 @@ pub struct MemberDescription {
     pub client: String,
     /// Where it comes from.
     pub host: String,
-    /// What it says under the chosen protocol; empty while the group is not stable.
+    /// What it says under the chosen protocol; empty if it does not know that.
     pub metadata: Bytes,
     /// What it is assigned; empty while the group is not stable.
     pub assignment: Bytes,

@@ -141,9 +141,11 @@ impl Coordinator {
                 GroupReply::Described(found.map(|found| Box::new(found.describe(&group))))
             }
             GroupRequest::Delete { group } => return self.delete(ticket, group, out),
-            GroupRequest::DeleteOffsets { group, partitions } => {
-                return self.delete_offsets(ticket, group, &partitions, out);
-            }
+            GroupRequest::DeleteOffsets {
+                group,
+                partitions,
+                unwanted_in,
+            } => return self.delete_offsets(ticket, group, (&partitions, unwanted_in), out),
             _ => unreachable!("`handle` takes the requests of members"),
         };
         out.push(Effect::Reply(ticket, reply));
@@ -368,13 +370,17 @@ impl Coordinator {
         &mut self,
         ticket: Ticket,
         name: String,
-        partitions: &[PartitionKey],
+        (partitions, unwanted_in): (&[PartitionKey], Option<Generation>),
         out: &mut Vec<Effect>,
     ) {
-        let found = match self.groups.get(&name) {
-            None => Err(GroupError::NotFound),
-            Some(group) if is_in_use(group) => Err(GroupError::NotEmpty),
-            Some(group) => Ok(group.committed(Some(partitions))),
+        let found = match (self.groups.get(&name), unwanted_in) {
+            (None, _) => Err(GroupError::NotFound),
+            // Its members may want others by now.
+            (Some(group), Some(seen)) if group.generation != seen => {
+                Err(GroupError::IllegalGeneration)
+            }
+            (Some(group), None) if is_in_use(group) => Err(GroupError::NotEmpty),
+            (Some(group), _) => Ok(group.committed(Some(partitions))),
         };
         let done = GroupReply::OffsetsDeleted(found.clone().map(drop));
         match found {

@@ -1,8 +1,7 @@
 //! What a group looks like from outside.
 
-use crate::base::group::{GroupDescription, GroupListing, GroupState, MemberDescription};
+use crate::base::group::{GroupDescription, GroupListing, MemberDescription};
 use crate::group::state::Group;
-use bytes::Bytes;
 
 impl Group {
     pub(super) fn listing(&self, name: &str) -> GroupListing {
@@ -14,24 +13,17 @@ impl Group {
     }
 
     pub(super) fn describe(&self, name: &str) -> GroupDescription {
-        let is_stable = self.state() == GroupState::Stable;
         let members = self.members_by_age().into_iter();
         GroupDescription {
             listing: self.listing(name),
             generation: self.generation,
-            protocol: match is_stable {
-                true => self.protocol.clone(),
-                false => String::new(),
-            },
+            protocol: self.protocol.clone(),
             members: members
                 .map(|(id, member)| MemberDescription {
                     identity: member.identity(id),
                     client: member.client.clone(),
                     host: member.host.clone(),
-                    metadata: match is_stable {
-                        true => member.metadata(&self.protocol),
-                        false => Bytes::new(),
-                    },
+                    metadata: member.metadata(&self.protocol),
                     assignment: member.assignment.clone(),
                 })
                 .collect(),

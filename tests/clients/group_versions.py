@@ -4,6 +4,7 @@ the same bytes.
 
 group_versions.py SERVER SCRATCH
 """
+import struct
 import sys
 
 from kafka.protocol.admin import (
@@ -19,6 +20,9 @@ from kafka.protocol.metadata import (
 from exchange import ask, host, port
 
 TOPIC = "group-versions"
+OTHER = "group-versions-other"
+# A consumer's metadata: version 0, one topic, no user data.
+SAID = struct.pack(">hih", 0, 1, len(TOPIC)) + TOPIC.encode() + struct.pack(">i", -1)
 
 
 def ranges():
@@ -29,6 +33,15 @@ def ranges():
 def ok(response):
     assert response.error_code == 0, response
     return response
+
+
+def delete_offsets(group, name):
+    topic = OffsetDeleteRequest.OffsetDeleteRequestTopic
+    partition = topic.OffsetDeleteRequestPartition(version=0, partition_index=0)
+    told = ask(
+        OffsetDeleteRequest, OffsetDeleteResponse, 0, group_id=group,
+        topics=[topic(version=0, name=name, partitions=[partition])])
+    return ok(told).topics[0].partitions[0].error_code
 
 
 def live(versions):
@@ -42,7 +55,7 @@ def live(versions):
     assert found.error_code == 0 and found.host and found.port, found
 
     version = pick(JoinGroupRequest)
-    protocol = JoinGroupRequest.JoinGroupRequestProtocol(version=version, name="range", metadata=b"said")
+    protocol = JoinGroupRequest.JoinGroupRequestProtocol(version=version, name="range", metadata=SAID)
     join = dict(
         group_id=group, session_timeout_ms=10000, rebalance_timeout_ms=10000, member_id="", group_instance_id=None,
         protocol_type="consumer", protocols=[protocol], reason="test")
@@ -51,7 +64,7 @@ def live(versions):
         join["member_id"] = joined.member_id
         joined = ask(JoinGroupRequest, JoinGroupResponse, version, **join)
     ok(joined)
-    assert joined.leader == joined.member_id and joined.members[0].metadata == b"said", joined
+    assert joined.leader == joined.member_id and joined.members[0].metadata == SAID, joined
     member = dict(group_id=group, generation_id=joined.generation_id, member_id=joined.member_id, group_instance_id=None)
 
     version = pick(SyncGroupRequest)
@@ -98,6 +111,8 @@ def live(versions):
     is_here = (found.host, found.port) == (host, int(port))
     assert (group in [one.group_id for one in ok(told).groups]) == is_here, (found, told)
 
+    assert delete_offsets(group, TOPIC) == 86, "a member wants the topic"
+    assert delete_offsets(group, OTHER) == 0, "no member wants the topic"
     version = pick(LeaveGroupRequest)
     who = {"member_id": joined.member_id}
     if version >= 3:
@@ -106,12 +121,7 @@ def live(versions):
     left = ok(ask(LeaveGroupRequest, LeaveGroupResponse, version, group_id=group, **who))
     assert version < 3 or left.members[0].error_code == 0, left
 
-    topic = OffsetDeleteRequest.OffsetDeleteRequestTopic
-    partition = topic.OffsetDeleteRequestPartition(version=0, partition_index=0)
-    told = ask(
-        OffsetDeleteRequest, OffsetDeleteResponse, 0, group_id=group,
-        topics=[topic(version=0, name=TOPIC, partitions=[partition])])
-    assert ok(told).topics[0].partitions[0].error_code == 0, told
+    assert delete_offsets(group, TOPIC) == 0
     told = ask(DeleteGroupsRequest, DeleteGroupsResponse, pick(DeleteGroupsRequest), groups_names=[group])
     assert told.results[0].error_code == 0, told
 
@@ -119,9 +129,9 @@ def live(versions):
 from kafka.admin import KafkaAdminClient, NewTopic
 
 admin = KafkaAdminClient(bootstrap_servers=sys.argv[1])
-admin.create_topics([NewTopic(TOPIC, 1, 1)])
+admin.create_topics([NewTopic(TOPIC, 1, 1), NewTopic(OTHER, 1, 1)])
 told = ranges()
 APIS = [8, 9, 10, 11, 12, 13, 14, 15, 16, 42]
 for step in range(max(told[api][1] - told[api][0] for api in APIS) + 1):
     live({api: min(told[api][0] + step, told[api][1]) for api in APIS})
-admin.delete_topics([TOPIC])
+admin.delete_topics([TOPIC, OTHER])

@@ -279,5 +279,9 @@ fn a_description_tells_members_and_parts_once_they_are_stable() {
     rig.ask(GroupRequest::Join(again(&joined[0])));
     let preparing = describe(&mut rig).expect("there is one");
     assert_eq!(preparing.listing.state, GroupState::PreparingRebalance);
-    assert!(preparing.members.iter().all(|one| one.metadata.is_empty()));
+    // What they said last counts until the next generation.
+    assert_eq!(preparing.protocol, "range");
+    for member in &preparing.members {
+        assert_eq!(member.metadata, Bytes::from_static(b"topics"));
+    }
 }

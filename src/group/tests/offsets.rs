@@ -160,6 +160,7 @@ fn a_group_in_use_is_not_deleted_and_one_that_is_not_leaves_nothing() {
     let ticket = rig.ask(GroupRequest::DeleteOffsets {
         group: group(),
         partitions: vec![partition(0), partition(7)],
+        unwanted_in: None,
     });
     rig.store(Ok(()));
     let gone = Some(GroupReply::OffsetsDeleted(Ok(())));
@@ -167,6 +168,40 @@ fn a_group_in_use_is_not_deleted_and_one_that_is_not_leaves_nothing() {
     assert_eq!(rig.offsets(None), [(1, 1), (2, 1)]);
     assert_eq!(delete(&mut rig), Some(GroupReply::Deleted(Ok(()))));
     assert_eq!(rig.state(), None);
+}
+
+#[test]
+fn offsets_that_no_member_of_a_generation_wants_are_deleted_in_that_generation() {
+    let mut rig = Rig::new();
+    let joined = rig.stable(1);
+    rig.commit(&joined[0].member, 1, &[(0, 1), (1, 1)]);
+    rig.store(Ok(()));
+    let mut delete = |unwanted_in: Option<i32>| {
+        let ticket = rig.ask(GroupRequest::DeleteOffsets {
+            group: GROUP.to_owned(),
+            partitions: vec![partition(0)],
+            unwanted_in: unwanted_in.map(Generation),
+        });
+        rig.store(Ok(()));
+        (rig.replies.remove(&ticket), rig.offsets(None))
+    };
+    let both = vec![(0, 1), (1, 1)];
+    let told = |result| Some(GroupReply::OffsetsDeleted(result));
+    let (reply, left) = delete(None);
+    assert_eq!(
+        (reply, left),
+        (told(Err(GroupError::NotEmpty)), both.clone())
+    );
+    for other in [0, 2] {
+        let (reply, left) = delete(Some(other));
+        let moved_on = told(Err(GroupError::IllegalGeneration));
+        assert_eq!(
+            (reply, left),
+            (moved_on, both.clone()),
+            "generation {other}"
+        );
+    }
+    assert_eq!(delete(Some(1)), (told(Ok(())), vec![(1, 1)]));
 }
 
 #[test]

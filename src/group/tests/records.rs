@@ -128,6 +128,7 @@ fn replay_and_snapshot_give_the_same_state() {
                 1 => GroupRequest::DeleteOffsets {
                     group,
                     partitions: vec![partition(prng.below(8) as u32)],
+                    unwanted_in: None,
                 },
                 _ => GroupRequest::Commit {
                     group,

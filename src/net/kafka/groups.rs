@@ -7,7 +7,7 @@ use crate::net::kafka::Kafka;
 use crate::net::kafka::cold::To;
 use crate::protocol::kafka::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, OffsetDeleteRequest,
-    OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+    OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic, Wanted,
 };
 use crate::protocol::kafka::describe_groups::{
     self, DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
@@ -24,6 +24,9 @@ use crate::protocol::kafka::offset_fetch::{
 };
 use crate::protocol::kafka::{error, find_coordinator, group::Group, join_group, sync_group};
 use std::collections::BTreeMap;
+
+/// So often a group is looked at whose offsets are to be deleted, while it keeps rebalancing.
+const LOOKS_MAX: u32 = 3;
 
 /// Who asks.
 pub(super) struct From {
@@ -320,20 +323,61 @@ async fn delete<E: Engine>(engine: &E, request: DeleteGroupsRequest) -> DeleteGr
     }
 }
 
+/// Offsets of topics that members want stay. A group that rebalances meanwhile is looked at again.
 async fn delete_offsets<E: Engine>(
     engine: &E,
     request: OffsetDeleteRequest,
 ) -> OffsetDeleteResponse {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match try_delete_offsets(engine, &request).await {
+            Err(GroupError::IllegalGeneration) if looks < LOOKS_MAX => {}
+            Ok(topics) => {
+                return OffsetDeleteResponse {
+                    topics,
+                    ..OffsetDeleteResponse::default()
+                };
+            }
+            Err(error) => {
+                let error = match error {
+                    GroupError::IllegalGeneration => GroupError::Rebalancing,
+                    error => error,
+                };
+                return OffsetDeleteResponse {
+                    error_code: error::group_code(&error),
+                    ..OffsetDeleteResponse::default()
+                };
+            }
+        }
+    }
+}
+
+async fn try_delete_offsets<E: Engine>(
+    engine: &E,
+    request: &OffsetDeleteRequest,
+) -> Result<Vec<OffsetDeleteResponseTopic>, GroupError> {
+    let group = request.group_id.clone();
+    let described = match engine.group(GroupRequest::Describe { group }).await {
+        Ok(GroupReply::Described(described)) => described,
+        other => return Err(unavailable(other)),
+    };
+    let (wanted, generation) = match described {
+        Some(group) => (Wanted::of(&group), group.generation),
+        None => (Wanted::Unsaid, Generation::NONE),
+    };
     let (mut known, mut keys) = (None, Vec::new());
     let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    for topic in &request.topics {
         find(engine, &topic.name, &mut known);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition_index in topic.partitions {
-            let key = key(known, partition_index);
-            keys.extend(key);
-            let error_code = match key {
-                Some(_) => error::NONE,
+        for &partition_index in &topic.partitions {
+            let error_code = match key(known, partition_index) {
+                Some(_) if wanted.has(&topic.name) => error::GROUP_SUBSCRIBED_TO_TOPIC,
+                Some(key) => {
+                    keys.push(key);
+                    error::NONE
+                }
                 None => error::UNKNOWN_TOPIC_OR_PARTITION,
             };
             partitions.push(OffsetDeleteResponsePartition {
@@ -341,20 +385,16 @@ async fn delete_offsets<E: Engine>(
                 error_code,
             });
         }
-        let name = topic.name;
+        let name = topic.name.clone();
         topics.push(OffsetDeleteResponseTopic { name, partitions });
     }
     let asked = GroupRequest::DeleteOffsets {
-        group: request.group_id,
+        group: request.group_id.clone(),
         partitions: keys,
+        unwanted_in: (wanted != Wanted::Unsaid).then_some(generation),
     };
-    let deleted = match engine.group(asked).await {
-        Ok(GroupReply::OffsetsDeleted(deleted)) => deleted,
+    match engine.group(asked).await {
+        Ok(GroupReply::OffsetsDeleted(deleted)) => deleted.map(|()| topics),
         other => Err(unavailable(other)),
-    };
-    OffsetDeleteResponse {
-        error_code: error::group_result(&deleted),
-        topics: if deleted.is_ok() { topics } else { Vec::new() },
-        ..OffsetDeleteResponse::default()
     }
 }

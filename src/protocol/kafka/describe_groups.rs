@@ -1,6 +1,6 @@
 //! DescribeGroups: groups from inside.
 
-use crate::base::group::GroupDescription;
+use crate::base::group::{GroupDescription, GroupState};
 use crate::protocol::kafka::error;
 use crate::protocol::kafka::wire::{Blob, message};
 
@@ -66,19 +66,28 @@ pub fn describe(
             ..DescribedGroup::default()
         };
     };
+    // As Kafka has it: what is under way is not told.
+    let is_stable = group.listing.state == GroupState::Stable;
     let members = group.members.into_iter();
     DescribedGroup {
         group_id,
         group_state: group.listing.state.name().to_owned(),
         protocol_type: group.listing.protocol_type,
-        protocol_data: group.protocol,
+        protocol_data: if is_stable {
+            group.protocol
+        } else {
+            String::new()
+        },
         members: members
             .map(|member| DescribedGroupMember {
                 member_id: member.identity.member,
                 group_instance_id: member.identity.instance,
                 client_id: member.client,
                 client_host: member.host,
-                member_metadata: Blob(member.metadata.into()),
+                member_metadata: Blob(match is_stable {
+                    true => member.metadata.into(),
+                    false => Vec::new(),
+                }),
                 member_assignment: Blob(member.assignment.into()),
             })
             .collect(),
