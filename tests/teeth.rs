@@ -64,6 +64,7 @@ const TRIM: &str =
     "shard::tests::trim::a_trim_that_was_answered_survives_a_power_cut_at_any_effect";
 const NAMED: &str =
     "log::tests::trim::a_trimmed_partition_whose_last_segment_is_empty_outlives_a_power_cut";
+const ROTATE: &str = "log::tests::rotate::journal_files_grow_with_the_partitions";
 const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
 
 const LEDGER: &str = "queue::tests::model::agrees_with_a_naive_ledger_whatever_happens";
@@ -102,6 +103,7 @@ const CATCHERS: &[Catcher] = &[
     ("ack-out-of-order", LIB, BUSY),
     ("carry-not-all", LIB, CRASH_POWER),
     ("recycle-early", LIB, CRASH_POWER),
+    ("keep-no-room", LIB, ROTATE),
     ("ack-after-failure", LIB, FAIL),
     ("accept-bad-batch", LIB, DECAY),
     ("damage-is-absence", LIB, FLIP),

@@ -51,6 +51,8 @@ pub enum Bug {
     CarryNotAll,
     /// A journal file is recycled before what was carried out of it is durable.
     RecycleEarly,
+    /// No room is kept for what has to leave a full journal file.
+    KeepNoRoom,
     /// A sync that was under way when something failed still moves the frontier.
     AckAfterFailure,
     /// A batch whose checksum does not fit is accepted.
@@ -140,6 +142,7 @@ pub const BUGS: &[(&str, Bug)] = &[
     ("ack-out-of-order", Bug::AckOutOfOrder),
     ("carry-not-all", Bug::CarryNotAll),
     ("recycle-early", Bug::RecycleEarly),
+    ("keep-no-room", Bug::KeepNoRoom),
     ("ack-after-failure", Bug::AckAfterFailure),
     ("accept-bad-batch", Bug::AcceptBadBatch),
     ("damage-is-absence", Bug::DamageIsAbsence),

@@ -1,85 +1,33 @@
-//! The commit loop: one cycle after the other, several in flight, acknowledged in order; and the journal's rotation.
+//! The commit loop: one cycle after the other, several in flight, acknowledged in order.
 
 use crate::base::planted::{Bug, planted};
 use crate::io::Io;
-use crate::log::core::{Core, Cycle, Retiring};
-use crate::log::journal::entry::FileId;
-use crate::log::journal::files::{
-    self, FIRST_ENTRY, JournalFile, write_shared, write_shared_durably,
-};
-use crate::log::partition::Partition;
+use crate::log::core::{Core, Cycle};
+use crate::log::journal::files::{JournalFile, write_shared, write_shared_durably};
+use crate::log::rotate::{self, Room};
 use crate::log::segment::{LastBlock, Segment};
 use crate::log::tail::DirectWrite;
 use crate::log::take::{self, Plan};
-use crate::log::{LogError, paths, roll, sync};
+use crate::log::{roll, sync};
 use std::rc::Rc;
-
-/// Indexes so many entries behind are written when a journal file is full: a MiB of batches is soon walked over.
-const INDEX_ENTRIES_BEHIND: usize = 16;
 
 /// Runs until the log is stopped or has failed.
 pub(crate) async fn commit_loop<I: Io>(core: Rc<Core<I>>) {
     while !core.is_over() {
         let wait = core.work.wait();
-        if !can_start(&core) {
-            wait.await;
-            continue;
-        }
-        match take::plan(&core) {
+        match room(&core).and_then(|room| take::plan(&core, room)) {
             Some(plan) => launch(&core, plan),
             None => wait.await,
         }
     }
 }
 
-fn can_start<I: Io>(core: &Rc<Core<I>>) -> bool {
+/// What the next cycle may put into the journal, if one may start.
+fn room<I: Io>(core: &Rc<Core<I>>) -> Option<Room> {
     let dirty = !core.dirty.borrow().is_empty();
-    dirty && core.has_cycle_room() && journal_has_room(core)
-}
-
-/// Whether the next entry fits the active file; goes over to the spare one if it does not and there is one.
-fn journal_has_room<I: Io>(core: &Rc<Core<I>>) -> bool {
-    let journal = &core.journal;
-    let bytes = journal.active.borrow().bytes;
-    if journal.position.get() + core.options.entry_bytes_max() as u64 <= bytes {
-        return true;
-    }
-    let Some(spare) = journal.spare.borrow_mut().take() else {
-        return false;
-    };
-    let old = journal.active.replace(spare);
-    journal.position.set(FIRST_ENTRY);
-    carry_all(core, old);
-    let indexed = Rc::clone(core);
-    core.io
-        .spawn(async move { roll::write_indexes_behind(&indexed, INDEX_ENTRIES_BEHIND).await });
-    true
-}
-
-/// Every partition has to leave the full file: its next take starts at a block boundary and holds all of its tail.
-fn carry_all<I: Io>(core: &Core<I>, old: Rc<JournalFile<I>>) {
-    let partitions: Vec<Rc<Partition<I>>> =
-        core.partitions.borrow().values().map(Rc::clone).collect();
-    let mut uncarried = 0;
-    for partition in partitions
-        .iter()
-        .filter(|partition| !partition.delete_taken.get())
-        .skip(usize::from(planted(Bug::CarryNotAll)))
-    {
-        partition.carry.set(true);
-        core.mark_dirty(partition);
-        uncarried += 1;
-    }
-    let sequence = core.journal.sequence.get();
-    let carried_below = (uncarried == 0).then_some(sequence);
-    *core.journal.retiring.borrow_mut() = Some(Retiring {
-        file: old,
-        uncarried,
-        carried_below,
-    });
-    if uncarried == 0 {
-        core.want_sync(sequence);
-    }
+    (dirty && core.has_cycle_room())
+        .then(|| rotate::room(core))
+        .flatten()
 }
 
 /// Sends the cycle's writes out.
@@ -214,60 +162,5 @@ fn note_unsynced<I: Io>(core: &Core<I>, cycle: &Cycle<I>) {
         if part.direct && !part.segment.touched.replace(true) {
             unsynced.segments.push(Rc::clone(&part.segment));
         }
-    }
-}
-
-/// Makes a spare journal file, from `old` if there is one. When it returns, `old` is no journal file any more: it would be
-/// taken for one at the next start, and the entries between it and those that came later for lost.
-pub(crate) async fn prepare_spare<I: Io>(
-    core: &Core<I>,
-    mut old: Option<Rc<JournalFile<I>>>,
-) -> Result<(), LogError> {
-    loop {
-        match make_spare(core, old.take()).await {
-            Err(error) if roll::is_full(&error) && !core.is_over() => {
-                roll::wait_for_space(core).await;
-            }
-            made => return made,
-        }
-    }
-}
-
-async fn make_spare<I: Io>(
-    core: &Core<I>,
-    old: Option<Rc<JournalFile<I>>>,
-) -> Result<(), LogError> {
-    let number = core.journal.next_number.get();
-    core.journal.next_number.set(number + 1);
-    let id = file_id(core, number);
-    let dir = paths::journal(&core.options.data, core.io.core());
-    let mut left = Vec::from(files::names(&dir, number));
-    left.extend(old.as_ref().map(|old| old.path.clone()));
-    let made = match old.map(Rc::try_unwrap) {
-        Some(Ok(old)) => files::recycle(&core.io, &dir, id, old).await,
-        Some(Err(shared)) => {
-            // A cycle holds its file until it is acknowledged, which all of the old one's are. Were it otherwise, it goes.
-            files::discard(&core.io, &dir, std::slice::from_ref(&shared.path)).await?;
-            files::create(&core.io, &dir, id, core.options.journal_file_bytes).await
-        }
-        None => files::create(&core.io, &dir, id, core.options.journal_file_bytes).await,
-    };
-    if made.as_ref().is_err_and(roll::is_full) {
-        files::discard(&core.io, &dir, &left).await?;
-    }
-    let file = made?;
-    *core.journal.spare.borrow_mut() = Some(Rc::new(file));
-    core.work.notify();
-    Ok(())
-}
-
-/// The identity of this core's journal file `number`.
-fn file_id<I: Io>(core: &Core<I>, number: u64) -> FileId {
-    FileId {
-        node: core.options.node,
-        core: core.io.core(),
-        epoch: core.options.epoch,
-        number,
-        generation: core.io.random(),
     }
 }

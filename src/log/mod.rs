@@ -50,6 +50,7 @@ mod read;
 mod recovery;
 pub mod repair;
 mod roll;
+mod rotate;
 mod scans;
 mod scrub;
 mod segment;
@@ -93,7 +94,7 @@ pub struct Options {
     pub epoch: u64,
     /// Memory for written chunks that are kept to be read, in bytes.
     pub hot_bytes_max: usize,
-    /// Size of a journal file in bytes.
+    /// Size of a journal file in bytes; of more partitions than fit such a file, more.
     pub journal_file_bytes: u64,
     /// Appends are refused while the file system has less than this free, in bytes.
     pub disk_reserve_bytes: u64,

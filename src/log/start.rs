@@ -14,7 +14,7 @@ use crate::log::segment::{Segment, zeroed};
 use crate::log::tail::Tail;
 use crate::log::{
     AppendError, Draw, LogError, Options, SegmentSettings, Stats, commit, delete, paths, roll,
-    scrub, space, sync,
+    rotate, scrub, space, sync,
 };
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -67,7 +67,8 @@ impl<I: Io> Log<I> {
             number,
             generation: io.random(),
         };
-        let active = files::create(&io, &dir, id, options.journal_file_bytes).await?;
+        let bytes = rotate::file_bytes(&options, recovered.len());
+        let active = files::create(&io, &dir, id, bytes).await?;
         let core = Core::new(io, options, active, number + 1);
         let damaged = restore(&core, recovered).await?;
         core.io.spawn(commit::commit_loop(Rc::clone(&core)));
@@ -84,12 +85,10 @@ impl<I: Io> Log<I> {
         }
         log.core.io.spawn(sync::upkeep_loop(Rc::clone(&log.core)));
         let core = Rc::clone(&log.core);
-        log.core.io.spawn(async move {
-            if let Err(error) = commit::prepare_spare(&core, None).await {
-                sync::fail_unless_over(&core, &error);
-            }
-            roll::write_indexes(&core).await;
-        });
+        rotate::spawn_spare(&core, None);
+        log.core
+            .io
+            .spawn(async move { roll::write_indexes(&core).await });
         Ok(log)
     }
 

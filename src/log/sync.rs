@@ -3,10 +3,9 @@
 
 use crate::base::planted::{Bug, planted};
 use crate::io::{File, Io, Signal};
-use crate::log::commit;
 use crate::log::core::{Core, Unsynced};
 use crate::log::{FLUSH_INTERVAL, LogError};
-use crate::log::{roll, trim};
+use crate::log::{roll, rotate, trim};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -144,12 +143,7 @@ pub(crate) fn retire_if_free<I: Io>(core: &Rc<Core<I>>) {
         return;
     };
     drop(retiring);
-    let core = Rc::clone(core);
-    core.io.clone().spawn(async move {
-        if let Err(error) = commit::prepare_spare(&core, Some(old.file)).await {
-            fail_unless_over(&core, &error);
-        }
-    });
+    rotate::spawn_spare(core, Some(old.file));
 }
 
 /// A failure of upkeep: final, unless the log is over anyway.

@@ -8,6 +8,7 @@ use crate::log::core::{Core, Cycle, Part};
 use crate::log::journal::entry::{EntryHead, EntryWriter, HEADER_BYTES, RECORD_BYTES, Record};
 use crate::log::journal::files::truncated;
 use crate::log::partition::Partition;
+use crate::log::rotate::Room;
 use crate::log::segment::Segment;
 use crate::log::tail::{DirectWrite, How};
 use std::cell::Cell;
@@ -36,9 +37,10 @@ struct Gathered<I: Io> {
 }
 
 /// Takes what is pending. `None`: nothing can be taken now.
-pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
+pub(crate) fn plan<I: Io>(core: &Core<I>, room: Room) -> Option<Plan<I>> {
     let direct_bytes_min = direct_bytes_min(core);
-    let mut buffer = core.io.buffer(entry_bytes_needed(core, direct_bytes_min));
+    let needed = entry_bytes_needed(core, direct_bytes_min);
+    let mut buffer = core.io.buffer(needed.min(room.bytes));
     let mut gathered = Gathered {
         direct_bytes_min,
         parts: Vec::new(),
@@ -51,7 +53,7 @@ pub(crate) fn plan<I: Io>(core: &Core<I>) -> Option<Plan<I>> {
     let journal = &core.journal;
     let file = Rc::clone(&journal.active.borrow());
     let mut writer = EntryWriter::new(buffer.as_mut());
-    take_dirty(core, &mut writer, &mut gathered);
+    take_dirty(core, room, &mut writer, &mut gathered);
     if writer.records() == 0 {
         return None;
     }
@@ -148,14 +150,20 @@ fn how_to_take<I: Io>(partition: &Partition<I>, direct_bytes_min: usize) -> How 
     }
 }
 
-/// Visits each dirty partition once; those that could not be taken whole stay in the list.
-fn take_dirty<I: Io>(core: &Core<I>, writer: &mut EntryWriter<'_>, gathered: &mut Gathered<I>) {
+/// Visits each dirty partition once; those that could not be taken whole stay in the list, before those that come later.
+fn take_dirty<I: Io>(
+    core: &Core<I>,
+    room: Room,
+    writer: &mut EntryWriter<'_>,
+    gathered: &mut Gathered<I>,
+) {
     let count = core.dirty.borrow().len();
     for _ in 0..count {
         let Some(partition) = core.dirty.borrow_mut().pop_front() else {
             break;
         };
-        if take_partition(core, &partition, writer, gathered) {
+        let may = !room.is_for_carries || partition.carry.get();
+        if may && take_partition(core, &partition, writer, gathered) {
             partition.dirty.set(false);
         } else {
             core.dirty.borrow_mut().push_back(partition);

@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 /// Where the first entry of a file begins.
 pub(crate) const FIRST_ENTRY: u64 = BLOCK_BYTES as u64;
-const FILL_BYTES: usize = 1 << 20;
+/// A file has a multiple of so many bytes, or fewer.
+pub(crate) const FILL_BYTES: usize = 1 << 20;
 
 /// A file that entries may be written to.
 pub(crate) struct JournalFile<I: Io> {

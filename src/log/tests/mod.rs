@@ -11,6 +11,7 @@ mod fail;
 mod full;
 mod model;
 mod repair;
+mod rotate;
 mod scrub;
 mod steps;
 mod times;
