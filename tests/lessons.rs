@@ -79,7 +79,7 @@ const LESSONS: &[(&str, &str, Guard)] = &[
         "RabbitMQ",
         "lost messages on their way to the dead letters",
         Test(
-            "src/shard/tests/queues.rs",
+            "src/shard/tests/queues/crashes.rs",
             "no_record_is_lost_or_comes_twice_after_a_power_cut_at_any_effect",
         ),
     ),

@@ -69,9 +69,9 @@ const ACKS: &str = "protocol::kafka::tests::acks_stand_for_levels";
 
 const LEDGER: &str = "queue::tests::model::agrees_with_a_naive_ledger_whatever_happens";
 const QUEUE_KILL: &str =
-    "shard::tests::queues::no_record_is_lost_or_comes_twice_after_a_kill_at_any_effect";
+    "shard::tests::queues::crashes::no_record_is_lost_or_comes_twice_after_a_kill_at_any_effect";
 const QUEUE_LOSS: &str =
-    "shard::tests::queues::what_the_power_took_is_not_missed_and_what_comes_after_is_new";
+    "shard::tests::queues::crashes::what_the_power_took_is_not_missed_and_what_comes_after_is_new";
 
 /// A bug, the test program that catches it, and the test.
 type Catcher = (&'static str, &'static str, &'static str);
