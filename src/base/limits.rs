@@ -229,3 +229,8 @@ pub const QUEUE_RETRY_STEPS_MAX: usize = 16;
 /// The most queues that one node holds. Each has a partition of its own for every partition of its topic, which count
 /// among those of the node.
 pub const QUEUES_MAX: usize = 10_000;
+
+/// The most answers that a consumer sends in one poll, and the most deliveries that one brings: both lie in the header of
+/// one frame, at 16 and 40 bytes each (an answer on its way to the broker takes 32, alone).
+pub const QUEUE_POLL_ITEMS_MAX: usize = 1_024;
+const _: () = assert!(QUEUE_POLL_ITEMS_MAX * (16 + 40) + (4 << 10) <= FRAME_HEADER_BYTES_MAX);

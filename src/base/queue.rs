@@ -193,6 +193,43 @@ pub struct Answered {
     pub stale: u64,
 }
 
+/// Where a record stands that is not done with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// May be handed out.
+    Ready,
+    /// With a consumer.
+    Leased,
+    /// Waits for a time.
+    Delayed,
+    /// Waits for an earlier record of its key.
+    Blocked,
+    /// On its way to the dead letters.
+    Dying,
+}
+
+/// Neighbouring records that are not done with and that stand alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldRun {
+    /// Which, and how often they were delivered.
+    pub span: Span,
+    /// When they were first delivered, if they ever were.
+    pub first: Option<TimestampMs>,
+    /// Where they stand.
+    pub standing: Standing,
+}
+
+/// What a queue has of one partition.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// The first runs of records that it has looked at or handed out, in order.
+    pub runs: Vec<HeldRun>,
+    /// Whether others follow.
+    pub more: bool,
+    /// From where up to where nothing has happened to the records. What lies between is done with.
+    pub backlog: (Offset, Offset),
+}
+
 /// How many records have been done with, ever, by how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {

@@ -29,7 +29,7 @@ pub use crate::base::{TopicChange, TopicSettings};
 
 pub use crate::base::group::{GroupListing, GroupReply, GroupRequest};
 
-use crate::base::queue::Span;
+use crate::base::queue::Held;
 use crate::base::{AckLevel, CoreId, PartitionKey, PartitionNo, TimestampMs, TopicId};
 use std::future::Future;
 
@@ -145,13 +145,12 @@ pub trait Engine: Clone + 'static {
     /// Gives up the records of a queue that no consumer has; durable when it returns. Returns how many that were.
     fn purge_queue(&self, name: String) -> impl Future<Output = Result<u64, EngineError>>;
 
-    /// The records of one partition of a queue that are not done with and that it has looked at or handed out, as runs of
-    /// neighbours, the first ones; and whether a consumer has them.
+    /// The records of one partition of a queue that are not done with, as runs of neighbours.
     fn held_by_queue(
         &self,
         name: String,
         partition: PartitionNo,
-    ) -> impl Future<Output = Result<Vec<(Span, bool)>, EngineError>>;
+    ) -> impl Future<Output = Result<Held, EngineError>>;
 
     /// A consumer of the partitions that a queue has on this core. `at_most_once`: what it gets is acked before it leaves.
     fn join_queue(&self, name: &str, at_most_once: bool) -> Result<Self::Consumer, EngineError>;

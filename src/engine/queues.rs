@@ -93,7 +93,7 @@ pub struct QueuePoll {
 pub struct QueuePolled {
     /// What became of each answer.
     pub answered: Vec<Answered>,
-    /// What is delivered.
+    /// What is delivered: at most `QUEUE_POLL_ITEMS_MAX`.
     pub deliveries: Vec<Delivered>,
     /// The record batches of the deliveries, back to back.
     pub batches: Vec<u8>,

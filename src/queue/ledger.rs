@@ -1,18 +1,20 @@
 //! The ledger from outside: consumers, their answers, time, and what happens to the log beneath.
 
-use crate::base::Offset;
 use crate::base::limits::{
     QUEUE_CONSUMERS_MAX, QUEUE_DELAY_MS_MAX, QUEUE_LEASE_MS_MAX, QUEUE_LEASE_MS_MIN,
 };
 use crate::base::planted::{Bug, planted};
-use crate::base::queue::{Answered, Cause, ConsumerId, Counts, Nack, QueueSettings, Span, Totals};
+use crate::base::queue::{
+    Answered, Cause, ConsumerId, Counts, Held, HeldRun, Nack, QueueSettings, Span, Standing, Totals,
+};
+use crate::base::{Offset, TimestampMs};
 use crate::queue::LedgerRecord;
 use crate::queue::consumers::Consumers;
 use crate::queue::output::{Evidence, Moment, Output};
 use crate::queue::record::Settled;
 use crate::queue::settle::add;
 use crate::queue::wheel::{TimerId, Wheel};
-use crate::queue::window::{Run, State, Wait, Window};
+use crate::queue::window::{State, Wait, Window};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How a consumer says how much it wants.
@@ -231,19 +233,38 @@ impl Ledger {
         }
     }
 
-    /// The records that are not done with and something has happened to, in order, at most `most` runs of them: the first
-    /// offset, the one after the last, the number of deliveries, and whether a consumer has them.
-    pub fn held(&self, most: usize) -> Vec<(Span, bool)> {
-        let runs = self.window.runs().take(most);
-        let one = |(last, run): (u64, &Run)| {
+    /// The records that are not done with, of those that something has happened to the first `most` runs.
+    pub fn held(&self, most: usize) -> Held {
+        let mut runs: Vec<HeldRun> = Vec::new();
+        let mut more = false;
+        for (last, run) in self.window.runs() {
+            if runs.len() == most {
+                more = true;
+                break;
+            }
             let span = Span {
                 from: Offset(run.from),
                 until: Offset(last + 1),
                 deliveries: run.deliveries,
             };
-            (span, matches!(run.state, State::Leased(_)))
-        };
-        runs.map(one).collect()
+            runs.push(HeldRun {
+                span,
+                first: (run.deliveries > 0).then_some(TimestampMs(run.first_ms)),
+                standing: match run.state {
+                    State::Ready | State::Unfed => Standing::Ready,
+                    State::Leased(_) => Standing::Leased,
+                    State::Delayed(_) => Standing::Delayed,
+                    State::Blocked => Standing::Blocked,
+                    State::Dying => Standing::Dying,
+                },
+            });
+        }
+        let end = self.window.end;
+        Held {
+            runs,
+            more,
+            backlog: (Offset(end), Offset(end.max(self.visible))),
+        }
     }
 
     /// Where all records are.

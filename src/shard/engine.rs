@@ -1,6 +1,6 @@
 //! The bridge's trait, answered by this core.
 
-use crate::base::queue::Span;
+use crate::base::queue::Held;
 use crate::base::{AckLevel, CoreId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 use crate::engine::{
     AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchRequest,
@@ -136,7 +136,7 @@ impl<I: Io> Engine for Shard<I> {
         &self,
         name: String,
         partition: PartitionNo,
-    ) -> Result<Vec<(Span, bool)>, EngineError> {
+    ) -> Result<Held, EngineError> {
         queues::held(&self.core, &name, partition).await
     }
 

@@ -1,6 +1,6 @@
 //! What cores say to each other: plain data, owned bytes, nothing that must die at home.
 
-use crate::base::queue::{Counts, Span};
+use crate::base::queue::{Counts, Held};
 use crate::base::{AckLevel, Body, CoreId, Offset, PartitionKey, PartitionNo, TimestampMs};
 use crate::catalog::{Catalog, Record};
 use crate::engine::{
@@ -93,7 +93,7 @@ pub(super) enum QueueAsk {
 pub(super) enum QueueTold {
     Counts(Vec<(PartitionNo, Result<Counts, EngineError>)>),
     Purged(Result<u64, EngineError>),
-    Held(Result<Vec<(Span, bool)>, EngineError>),
+    Held(Result<Held, EngineError>),
 }
 
 #[derive(Debug)]

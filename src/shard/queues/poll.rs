@@ -1,7 +1,9 @@
 //! A consumer's side: it answers for what it has, says how much more it wants, and gets it.
 
 use crate::base::Offset;
-use crate::base::limits::{BATCH_BYTES_MAX, FETCH_BYTES_MAX, QUEUE_PREFETCH_MAX};
+use crate::base::limits::{
+    BATCH_BYTES_MAX, FETCH_BYTES_MAX, QUEUE_POLL_ITEMS_MAX, QUEUE_PREFETCH_MAX,
+};
 use crate::base::planted::{Bug, planted};
 use crate::base::queue::{Answered, ConsumerId};
 use crate::engine::{AnswerKind, Delivered, EngineError, QueueAnswer, QueuePoll, QueuePolled};
@@ -235,9 +237,9 @@ impl<I: Io> Consumer<I> {
         Ok(())
     }
 
-    /// Reads what was handed out, up to about `bytes_max` bytes; the rest stays for the next poll.
+    /// Reads what was handed out, up to about `bytes_max` bytes and so many deliveries; the rest stays for the next poll.
     async fn serve(&self, bytes_max: usize, reply: &mut QueuePolled) -> Result<(), EngineError> {
-        while reply.batches.len() < bytes_max {
+        while reply.batches.len() < bytes_max && reply.deliveries.len() < QUEUE_POLL_ITEMS_MAX {
             let Some(mut handed) = self.taker.inbox.borrow_mut().pop_front() else {
                 break;
             };

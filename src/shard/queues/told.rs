@@ -1,6 +1,6 @@
 //! What is told of a queue, and what is done to all of it, over all cores.
 
-use crate::base::queue::{Counts, Span};
+use crate::base::queue::{Counts, Held};
 use crate::base::{CoreId, Offset, PartitionKey, PartitionNo};
 use crate::catalog::Queue as Entry;
 use crate::engine::{EngineError, QueueInfo, QueueState};
@@ -89,7 +89,7 @@ pub(in crate::shard) async fn held<I: Io>(
     core: &Rc<Core<I>>,
     name: &str,
     partition: PartitionNo,
-) -> Result<Vec<(Span, bool)>, EngineError> {
+) -> Result<Held, EngineError> {
     let info = infos(core, Some(name))?.remove(0);
     let owner = info.owners.get(partition.0 as usize).copied();
     let owner = owner.ok_or(EngineError::UnknownPartition(partition.0))?;
@@ -172,6 +172,7 @@ pub(in crate::shard) async fn answer<I: Io>(
         }
         QueueAsk::Held(partition) => {
             let part = queue.part(partition)?;
+            part.reach();
             Ok(QueueTold::Held(Ok(
                 part.look(|ledger| ledger.held(HELD_MAX))
             )))
