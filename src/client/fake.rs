@@ -183,8 +183,8 @@ impl FakeBroker {
             Request::ListOffsets(list) => self.list(id, list, out),
             Request::Stages => self.writer.stages(id, &stages(), out),
             Request::Clients { first } => self.writer.clients(id, &clients(*first), out),
-            Request::Group(_) => {
-                let refusal = EngineError::InvalidRequest("no groups here".to_owned());
+            Request::Group(_) | Request::Queue(_) | Request::PollQueue(_) => {
+                let refusal = EngineError::InvalidRequest("none here".to_owned());
                 self.writer.topic_deleted(id, &Err(refusal), out);
             }
         }

@@ -8,8 +8,8 @@
 
 use crate::base::{AckLevel, Offset, PartitionKey};
 use crate::protocol::native::{
-    Caps, FetchRequest, FrameError, GroupAsk, MetadataQuery, NewTopic, OffsetEntry, Reply,
-    ReplyError, RequestWriter, Split, TooLarge, TopicChange, TopicRef, split,
+    Caps, FetchRequest, FrameError, GroupAsk, MetadataQuery, NewTopic, OffsetEntry, Polling,
+    QueueAsk, Reply, ReplyError, RequestWriter, Split, TooLarge, TopicChange, TopicRef, split,
 };
 use std::collections::VecDeque;
 use thiserror::Error;
@@ -54,6 +54,8 @@ enum Kind {
     Stages,
     Clients,
     Group(u8),
+    Queue(u8),
+    PollQueue,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +157,8 @@ fn check_fit(asked: &Asked, reply: &Reply<'_>) -> Result<(), SessionError> {
         Reply::Stages(_) => (asked.kind == Kind::Stages, 0),
         Reply::Clients(_) => (asked.kind == Kind::Clients, 0),
         Reply::Group(told) => (asked.kind == Kind::Group(told.kind()), 0),
+        Reply::Queue(told) => (asked.kind == Kind::Queue(told.kind()), 0),
+        Reply::QueuePolled(polled) => (asked.kind == Kind::PollQueue, polled.count()),
     };
     if !fits {
         return Err(SessionError::Unasked("another kind"));
@@ -265,6 +269,21 @@ impl Outbox {
     pub fn group(&mut self, ledger: &mut Ledger, ask: &GroupAsk) -> Result<u32, TooLarge> {
         self.ask(ledger, Kind::Group(ask.kind()), 0, |writer, id, out| {
             writer.group(id, ask, out)
+        })
+    }
+
+    /// Asks about queues.
+    pub fn queue(&mut self, ledger: &mut Ledger, ask: &QueueAsk) -> Result<u32, TooLarge> {
+        self.ask(ledger, Kind::Queue(ask.kind()), 0, |writer, id, out| {
+            writer.queue(id, ask, out)
+        })
+    }
+
+    /// Answers for what a queue has delivered, and asks for more.
+    pub fn poll_queue(&mut self, ledger: &mut Ledger, polling: &Polling) -> Result<u32, TooLarge> {
+        let count = polling.poll.answers.len();
+        self.ask(ledger, Kind::PollQueue, count, |writer, id, out| {
+            writer.poll_queue(id, polling, out)
         })
     }
 

@@ -2,14 +2,17 @@
 
 use crate::base::Stage;
 use crate::base::planted::{Bug, planted};
-use crate::engine::{Engine, EngineError, FetchRequest, FetchedPartition, Produced, TopicInfo};
+use crate::engine::{
+    Engine, EngineError, FetchRequest, FetchedPartition, Produced, QueuePolled, TopicInfo,
+};
 use crate::io::{Io, Monotonic, Writer};
 use crate::net::connection::Shared;
 use crate::net::groups;
 use crate::net::queue::{Owed, Rare};
+use crate::net::queues::Joined;
 use crate::net::send::Sender;
 use crate::net::{TURN, TURN_STEPS};
-use crate::protocol::native::ErrorCode;
+use crate::protocol::native::{ErrorCode, QueueAsk};
 use futures_lite::future::or;
 use std::io::Result;
 use std::rc::Rc;
@@ -37,6 +40,8 @@ pub(super) async fn write<I: Io, E: Engine<Source = I::Source>>(
         results: Vec::new(),
         fetched: Vec::new(),
         cuts: Vec::new(),
+        joined: None,
+        polled: QueuePolled::default(),
     };
     let answered = async {
         // A peer that is gone is told nothing: there is nobody to report an error to.
@@ -60,6 +65,10 @@ pub(super) struct Answering<'a, I: Io, E: Engine> {
     pub(super) fetched: Vec<FetchedPartition<E::Chunk, E::Source>>,
     /// Where the bodies of an answer go between its heads.
     pub(super) cuts: Vec<usize>,
+    /// The consumer of a queue, if there is one.
+    pub(super) joined: Option<Joined<E::Consumer>>,
+    /// What it was told last.
+    pub(super) polled: QueuePolled,
 }
 
 impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
@@ -120,6 +129,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                 Ok(())
             }
             Owed::Fetch(request) => self.fetch(correlation, request).await,
+            Owed::Poll(polling) => self.poll_queue(correlation, polling).await,
             Owed::Rare(rare) => {
                 let is_first = self.out.is_empty();
                 self.rare(correlation, *rare).await;
@@ -193,7 +203,7 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
     }
 
     /// Counts what the engine refused a native client.
-    fn count_errors<'e>(&self, refusals: impl Iterator<Item = &'e EngineError>) {
+    pub(super) fn count_errors<'e>(&self, refusals: impl Iterator<Item = &'e EngineError>) {
         let seat = &self.shared.seat;
         refusals.for_each(|refusal| seat.refused(ErrorCode::from(refusal).code()));
     }
@@ -298,6 +308,16 @@ impl<I: Io, E: Engine<Source = I::Source>> Answering<'_, I, E> {
                     replies().refused(correlation, (&error).into(), &error.to_string(), out);
                 }
             },
+            Rare::Queue(ask) => self.queue(correlation, ask).await,
+        }
+    }
+
+    async fn queue(&mut self, correlation: u32, ask: QueueAsk) {
+        let told = self.ask_queue(ask).await;
+        let mut replies = self.shared.pool.writer();
+        match told {
+            Ok(told) => told.write(correlation, &mut replies, &mut self.out),
+            Err(error) => replies.queue_refused(correlation, &error, &mut self.out),
         }
     }
 }

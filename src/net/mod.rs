@@ -20,6 +20,7 @@
 //!   buffers and by `Engine::room`, both awaited before a socket is read.
 //! - No connection keeps the core to itself: reading and answering let others run after a turn (`TURN`).
 //! - A connection that breaks the protocol is refused where that can be said, and closed; no other notices.
+//! - A poll of a queue waits until something else is owed on its connection: that one hurries it.
 //! - After warm-up, a produce and its answer allocate nothing, nor does a fetch that is served from memory.
 
 mod answer;
@@ -34,6 +35,7 @@ mod native;
 mod patience;
 mod pool;
 mod queue;
+mod queues;
 mod receive;
 mod send;
 mod stats;

@@ -106,6 +106,11 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
             fetch.fill(&mut owed);
             return Owed::Fetch(owed);
         }
+        Request::PollQueue(poll) => {
+            let mut owed = shared.queue.spare_poll();
+            poll.fill(&mut owed);
+            return Owed::Poll(owed);
+        }
         Request::Metadata(MetadataQuery::All { after }) => Rare::AllTopics { after },
         Request::Metadata(MetadataQuery::Topics(topics)) => Rare::Topics(topics),
         Request::CreateTopic(topic) => Rare::Create(topic),
@@ -123,6 +128,7 @@ fn begin<E: Engine>(shared: &Shared<E>, request: Request<'_>) -> Owed {
         Request::Stages => Rare::Stages,
         Request::Clients { first } => Rare::Clients { first },
         Request::Group(ask) => Rare::Group(ask),
+        Request::Queue(ask) => Rare::Queue(ask),
         Request::Hello(_) => unreachable!("the greeting admits or refuses every hello"),
     };
     Owed::Rare(Box::new(rare))

@@ -6,7 +6,7 @@ use crate::base::{Offset, PartitionKey};
 use crate::engine::{AlterTopic, DeleteTopic, FetchRequest, NewTopic, OffsetQuery, TopicRef};
 use crate::io::Signal;
 use crate::net::kafka::{Cold, Hot};
-use crate::protocol::native::{GroupAsk, Refusal};
+use crate::protocol::native::{GroupAsk, Polling, QueueAsk, Refusal};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -21,6 +21,8 @@ pub(super) enum Owed {
         entries: u32,
     },
     Fetch(FetchRequest),
+    /// A poll of the connection's consumer.
+    Poll(Polling),
     /// What happens seldom, boxed so that the queue stays small.
     Rare(Box<Rare>),
     /// A produce or a fetch of a Kafka client.
@@ -54,6 +56,7 @@ pub(super) enum Rare {
         first: u32,
     },
     Group(GroupAsk),
+    Queue(QueueAsk),
 }
 
 impl Owed {
@@ -63,6 +66,7 @@ impl Owed {
         match self {
             Self::Produce { .. } => 0,
             Self::Fetch(request) => held(&request.partitions),
+            Self::Poll(polling) => held(&polling.poll.answers),
             Self::Rare(rare) => size_of::<Rare>() + rare.held_bytes(),
             Self::Kafka(hot) => hot.held_bytes(),
             Self::KafkaCold(cold) => size_of::<Cold>() + cold.held_bytes,
@@ -85,6 +89,7 @@ impl Rare {
             | Self::Trim(..) => 0,
             Self::AllTopics { after: Some(name) } => name.capacity(),
             Self::Group(ask) => ask.held_bytes(),
+            Self::Queue(ask) => ask.held_bytes(),
             Self::Topics(topics) => held(topics) + topics.iter().map(of).sum::<usize>(),
             Self::Create(topic) => topic.name.capacity(),
             Self::Alter(AlterTopic { topic, .. })
@@ -108,6 +113,7 @@ pub(super) struct Queue<T> {
     held_bytes: Cell<usize>,
     tickets: RefCell<VecDeque<T>>,
     spares: RefCell<Vec<FetchRequest>>,
+    spare_polls: RefCell<Vec<Polling>>,
     /// Nothing will be added.
     ended: Cell<bool>,
     /// Notified when something was added, or never will be.
@@ -123,6 +129,7 @@ impl<T> Queue<T> {
             held_bytes: Cell::new(0),
             tickets: RefCell::new(VecDeque::new()),
             spares: RefCell::default(),
+            spare_polls: RefCell::default(),
             ended: Cell::new(false),
             added: Signal::new(),
             eased: Signal::new(),
@@ -201,7 +208,7 @@ impl<T> Queue<T> {
                 let tickets = self.tickets.borrow();
                 tickets.iter().take(hot.entries).all(is_settled)
             }
-            Some((_, Owed::Fetch(_) | Owed::KafkaCold(_))) => false,
+            Some((_, Owed::Fetch(_) | Owed::Poll(_) | Owed::KafkaCold(_))) => false,
             Some((_, Owed::Rare(rare))) => {
                 matches!(**rare, Rare::Refused(_) | Rare::Welcome { .. })
             }
@@ -219,6 +226,35 @@ impl<T> Queue<T> {
                 return false;
             }
             added.await;
+        }
+    }
+
+    /// Waits until something is owed, or nothing ever will be: what is being waited for now is to be answered.
+    pub(super) async fn hurried(&self) {
+        loop {
+            let added = self.added.wait();
+            if !self.owed.borrow().is_empty() || self.has_ended() {
+                return;
+            }
+            added.await;
+        }
+    }
+
+    /// Whether nothing more will be owed.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// A poll to fill.
+    pub(super) fn spare_poll(&self) -> Polling {
+        self.spare_polls.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps a poll that was answered.
+    pub(super) fn keep_poll(&self, polling: Polling) {
+        let mut spares = self.spare_polls.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            spares.push(polling);
         }
     }
 

@@ -30,6 +30,19 @@ impl<I: Io> Sender<'_, I> {
         Ok(())
     }
 
+    /// Sends `head`, and `body` behind it.
+    pub(super) async fn send_both(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        now: Monotonic,
+    ) -> Result<()> {
+        self.begin(now, (head.len() + body.len()) as u64);
+        self.writer.write_vectored(&[head, body]).await?;
+        self.life.write_by(None);
+        Ok(())
+    }
+
     /// Sends `head` and the bodies: body `i` behind `head[..cuts[i]]`, or behind all of it where there are no cuts. What
     /// is in memory goes out together with what stands before it. Returns how many spans of files there were.
     pub(super) async fn send_bodies<C: AsRef<[u8]>>(

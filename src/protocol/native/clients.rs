@@ -61,6 +61,8 @@ impl Request<'_> {
             Self::Stages => RequestBody::Stages,
             Self::Clients { .. } => RequestBody::Clients,
             Self::Group(ask) => ask.body_type(),
+            Self::Queue(ask) => ask.body_type(),
+            Self::PollQueue(_) => RequestBody::PollQueue,
         }
     }
 }

@@ -29,6 +29,12 @@ pub enum ErrorCode {
     Stopping,
     /// Too much is in flight; nothing was appended; try again.
     Overloaded,
+    /// No queue of that name.
+    UnknownQueue,
+    /// The name is taken.
+    QueueExists,
+    /// A queue needs the topic.
+    TopicInUse,
     /// The request cannot be read; the broker closes the connection.
     Malformed,
     /// No version in common; the broker closes the connection.
@@ -45,7 +51,7 @@ pub enum ErrorCode {
 
 /// A row per code: its number on the wire, whether the same request may succeed later, and what it says by itself
 /// where the message was left out for want of room.
-const ROWS: [(ErrorCode, wire::ErrorCode, bool, &str); 16] = {
+const ROWS: [(ErrorCode, wire::ErrorCode, bool, &str); 19] = {
     use ErrorCode as E;
     use wire::ErrorCode as W;
     [
@@ -85,6 +91,19 @@ const ROWS: [(ErrorCode, wire::ErrorCode, bool, &str); 16] = {
         ),
         (E::Stopping, W::Stopping, true, "broker is stopping"),
         (E::Overloaded, W::Overloaded, true, "broker is overloaded"),
+        (E::UnknownQueue, W::UnknownQueue, false, "unknown queue"),
+        (
+            E::QueueExists,
+            W::QueueExists,
+            false,
+            "queue exists already",
+        ),
+        (
+            E::TopicInUse,
+            W::TopicInUse,
+            false,
+            "a queue needs the topic",
+        ),
         (E::Malformed, W::Malformed, false, "malformed request"),
         (
             E::UnsupportedVersion,
@@ -160,10 +179,10 @@ impl From<&EngineError> for ErrorCode {
             EngineError::UnknownTopic(_) => Self::UnknownTopic,
             EngineError::UnknownPartition(_) => Self::UnknownPartition,
             EngineError::TopicExists(_) => Self::TopicExists,
+            EngineError::UnknownQueue(_) => Self::UnknownQueue,
+            EngineError::QueueExists(_) => Self::QueueExists,
+            EngineError::TopicInUse(_) => Self::TopicInUse,
             EngineError::InvalidRequest(_)
-            | EngineError::UnknownQueue(_)
-            | EngineError::QueueExists(_)
-            | EngineError::TopicInUse(_)
             | EngineError::InvalidPartitions(_)
             | EngineError::InvalidSetting(_)
             | EngineError::OutOfOrder { .. }

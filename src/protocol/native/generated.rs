@@ -189,7 +189,7 @@ pub const ENUM_MIN_ERROR_CODE: u16 = 0;
 pub const ENUM_MAX_ERROR_CODE: u16 = 104;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 17] = [
+pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 20] = [
   ErrorCode::Ok,
   ErrorCode::UnknownTopic,
   ErrorCode::UnknownPartition,
@@ -202,6 +202,9 @@ pub const ENUM_VALUES_ERROR_CODE: [ErrorCode; 17] = [
   ErrorCode::StorageFailed,
   ErrorCode::Stopping,
   ErrorCode::Overloaded,
+  ErrorCode::UnknownQueue,
+  ErrorCode::QueueExists,
+  ErrorCode::TopicInUse,
   ErrorCode::Malformed,
   ErrorCode::UnsupportedVersion,
   ErrorCode::HelloFirst,
@@ -226,6 +229,9 @@ impl ErrorCode {
   pub const StorageFailed: Self = Self(9);
   pub const Stopping: Self = Self(10);
   pub const Overloaded: Self = Self(11);
+  pub const UnknownQueue: Self = Self(12);
+  pub const QueueExists: Self = Self(13);
+  pub const TopicInUse: Self = Self(14);
   pub const Malformed: Self = Self(100);
   pub const UnsupportedVersion: Self = Self(101);
   pub const HelloFirst: Self = Self(102);
@@ -247,6 +253,9 @@ impl ErrorCode {
     Self::StorageFailed,
     Self::Stopping,
     Self::Overloaded,
+    Self::UnknownQueue,
+    Self::QueueExists,
+    Self::TopicInUse,
     Self::Malformed,
     Self::UnsupportedVersion,
     Self::HelloFirst,
@@ -268,6 +277,9 @@ impl ErrorCode {
       Self::StorageFailed => Some("StorageFailed"),
       Self::Stopping => Some("Stopping"),
       Self::Overloaded => Some("Overloaded"),
+      Self::UnknownQueue => Some("UnknownQueue"),
+      Self::QueueExists => Some("QueueExists"),
+      Self::TopicInUse => Some("TopicInUse"),
       Self::Malformed => Some("Malformed"),
       Self::UnsupportedVersion => Some("UnsupportedVersion"),
       Self::HelloFirst => Some("HelloFirst"),
@@ -412,12 +424,108 @@ impl<'a> ::flatbuffers::Verifiable for TimestampType {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for TimestampType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+pub const ENUM_MIN_QUEUE_ANSWER_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 16;
+pub const ENUM_MAX_QUEUE_ANSWER_KIND: u8 = 4;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 17] = [
+pub const ENUM_VALUES_QUEUE_ANSWER_KIND: [QueueAnswerKind; 5] = [
+  QueueAnswerKind::Ack,
+  QueueAnswerKind::Retry,
+  QueueAnswerKind::RetryAfter,
+  QueueAnswerKind::Reject,
+  QueueAnswerKind::Extend,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct QueueAnswerKind(pub u8);
+#[allow(non_upper_case_globals)]
+impl QueueAnswerKind {
+  pub const Ack: Self = Self(0);
+  pub const Retry: Self = Self(1);
+  pub const RetryAfter: Self = Self(2);
+  pub const Reject: Self = Self(3);
+  pub const Extend: Self = Self(4);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 4;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Ack,
+    Self::Retry,
+    Self::RetryAfter,
+    Self::Reject,
+    Self::Extend,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Ack => Some("Ack"),
+      Self::Retry => Some("Retry"),
+      Self::RetryAfter => Some("RetryAfter"),
+      Self::Reject => Some("Reject"),
+      Self::Extend => Some("Extend"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for QueueAnswerKind {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for QueueAnswerKind {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for QueueAnswerKind {
+    type Output = QueueAnswerKind;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for QueueAnswerKind {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for QueueAnswerKind {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for QueueAnswerKind {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REQUEST_BODY: u8 = 24;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 25] = [
   RequestBody::NONE,
   RequestBody::Hello,
   RequestBody::Metadata,
@@ -435,6 +543,14 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 17] = [
   RequestBody::AlterTopic,
   RequestBody::TrimPartition,
   RequestBody::Clients,
+  RequestBody::CreateQueue,
+  RequestBody::DeleteQueue,
+  RequestBody::ListQueues,
+  RequestBody::DescribeQueue,
+  RequestBody::PurgeQueue,
+  RequestBody::HeldRecords,
+  RequestBody::JoinQueue,
+  RequestBody::PollQueue,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -459,9 +575,17 @@ impl RequestBody {
   pub const AlterTopic: Self = Self(14);
   pub const TrimPartition: Self = Self(15);
   pub const Clients: Self = Self(16);
+  pub const CreateQueue: Self = Self(17);
+  pub const DeleteQueue: Self = Self(18);
+  pub const ListQueues: Self = Self(19);
+  pub const DescribeQueue: Self = Self(20);
+  pub const PurgeQueue: Self = Self(21);
+  pub const HeldRecords: Self = Self(22);
+  pub const JoinQueue: Self = Self(23);
+  pub const PollQueue: Self = Self(24);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 16;
+  pub const ENUM_MAX: u8 = 24;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Hello,
@@ -480,6 +604,14 @@ impl RequestBody {
     Self::AlterTopic,
     Self::TrimPartition,
     Self::Clients,
+    Self::CreateQueue,
+    Self::DeleteQueue,
+    Self::ListQueues,
+    Self::DescribeQueue,
+    Self::PurgeQueue,
+    Self::HeldRecords,
+    Self::JoinQueue,
+    Self::PollQueue,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -501,6 +633,14 @@ impl RequestBody {
       Self::AlterTopic => Some("AlterTopic"),
       Self::TrimPartition => Some("TrimPartition"),
       Self::Clients => Some("Clients"),
+      Self::CreateQueue => Some("CreateQueue"),
+      Self::DeleteQueue => Some("DeleteQueue"),
+      Self::ListQueues => Some("ListQueues"),
+      Self::DescribeQueue => Some("DescribeQueue"),
+      Self::PurgeQueue => Some("PurgeQueue"),
+      Self::HeldRecords => Some("HeldRecords"),
+      Self::JoinQueue => Some("JoinQueue"),
+      Self::PollQueue => Some("PollQueue"),
       _ => None,
     }
   }
@@ -822,12 +962,108 @@ impl<'a> ::flatbuffers::Verifiable for NamedBy {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for NamedBy {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+pub const ENUM_MIN_HELD_STATE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 17;
+pub const ENUM_MAX_HELD_STATE: u8 = 4;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 18] = [
+pub const ENUM_VALUES_HELD_STATE: [HeldState; 5] = [
+  HeldState::Ready,
+  HeldState::Leased,
+  HeldState::Delayed,
+  HeldState::Blocked,
+  HeldState::Dying,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct HeldState(pub u8);
+#[allow(non_upper_case_globals)]
+impl HeldState {
+  pub const Ready: Self = Self(0);
+  pub const Leased: Self = Self(1);
+  pub const Delayed: Self = Self(2);
+  pub const Blocked: Self = Self(3);
+  pub const Dying: Self = Self(4);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 4;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Ready,
+    Self::Leased,
+    Self::Delayed,
+    Self::Blocked,
+    Self::Dying,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Ready => Some("Ready"),
+      Self::Leased => Some("Leased"),
+      Self::Delayed => Some("Delayed"),
+      Self::Blocked => Some("Blocked"),
+      Self::Dying => Some("Dying"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for HeldState {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for HeldState {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for HeldState {
+    type Output = HeldState;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for HeldState {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for HeldState {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for HeldState {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REPLY_BODY: u8 = 25;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 26] = [
   ReplyBody::NONE,
   ReplyBody::Refused,
   ReplyBody::Welcome,
@@ -846,6 +1082,14 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 18] = [
   ReplyBody::TopicAltered,
   ReplyBody::PartitionTrimmed,
   ReplyBody::ClientsReply,
+  ReplyBody::QueueCreated,
+  ReplyBody::QueueDeleted,
+  ReplyBody::QueuesListed,
+  ReplyBody::QueueDescribed,
+  ReplyBody::QueuePurged,
+  ReplyBody::RecordsHeld,
+  ReplyBody::QueueJoined,
+  ReplyBody::QueuePolled,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -871,9 +1115,17 @@ impl ReplyBody {
   pub const TopicAltered: Self = Self(15);
   pub const PartitionTrimmed: Self = Self(16);
   pub const ClientsReply: Self = Self(17);
+  pub const QueueCreated: Self = Self(18);
+  pub const QueueDeleted: Self = Self(19);
+  pub const QueuesListed: Self = Self(20);
+  pub const QueueDescribed: Self = Self(21);
+  pub const QueuePurged: Self = Self(22);
+  pub const RecordsHeld: Self = Self(23);
+  pub const QueueJoined: Self = Self(24);
+  pub const QueuePolled: Self = Self(25);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 17;
+  pub const ENUM_MAX: u8 = 25;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Refused,
@@ -893,6 +1145,14 @@ impl ReplyBody {
     Self::TopicAltered,
     Self::PartitionTrimmed,
     Self::ClientsReply,
+    Self::QueueCreated,
+    Self::QueueDeleted,
+    Self::QueuesListed,
+    Self::QueueDescribed,
+    Self::QueuePurged,
+    Self::RecordsHeld,
+    Self::QueueJoined,
+    Self::QueuePolled,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -915,6 +1175,14 @@ impl ReplyBody {
       Self::TopicAltered => Some("TopicAltered"),
       Self::PartitionTrimmed => Some("PartitionTrimmed"),
       Self::ClientsReply => Some("ClientsReply"),
+      Self::QueueCreated => Some("QueueCreated"),
+      Self::QueueDeleted => Some("QueueDeleted"),
+      Self::QueuesListed => Some("QueuesListed"),
+      Self::QueueDescribed => Some("QueueDescribed"),
+      Self::QueuePurged => Some("QueuePurged"),
+      Self::RecordsHeld => Some("RecordsHeld"),
+      Self::QueueJoined => Some("QueueJoined"),
+      Self::QueuePolled => Some("QueuePolled"),
       _ => None,
     }
   }
@@ -1724,6 +1992,261 @@ impl<'a> CommitEntry {
         &x_le as *const _ as *const u8,
         self.0[24..].as_mut_ptr(),
         ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct QueueAnswer, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct QueueAnswer(pub [u8; 32]);
+impl Default for QueueAnswer { 
+  fn default() -> Self { 
+    Self([0; 32])
+  }
+}
+impl ::core::fmt::Debug for QueueAnswer {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("QueueAnswer")
+      .field("from", &self.from())
+      .field("until", &self.until())
+      .field("partition", &self.partition())
+      .field("deliveries", &self.deliveries())
+      .field("ms", &self.ms())
+      .field("kind", &self.kind())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for QueueAnswer {}
+impl<'a> ::flatbuffers::Follow<'a> for QueueAnswer {
+  type Inner = &'a QueueAnswer;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a QueueAnswer>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a QueueAnswer {
+  type Inner = &'a QueueAnswer;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<QueueAnswer>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for QueueAnswer {
+    type Output = QueueAnswer;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const QueueAnswer as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for QueueAnswer {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> QueueAnswer {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    from: u64,
+    until: u64,
+    partition: u32,
+    deliveries: u32,
+    ms: u32,
+    kind: QueueAnswerKind,
+  ) -> Self {
+    let mut s = Self([0; 32]);
+    s.set_from(from);
+    s.set_until(until);
+    s.set_partition(partition);
+    s.set_deliveries(deliveries);
+    s.set_ms(ms);
+    s.set_kind(kind);
+    s
+  }
+
+  pub fn from(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_from(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn until(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_until(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn partition(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_partition(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn deliveries(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[20..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_deliveries(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[20..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn ms(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_ms(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn kind(&self) -> QueueAnswerKind {
+    let mut mem = ::core::mem::MaybeUninit::<<QueueAnswerKind as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[28..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<QueueAnswerKind as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_kind(&mut self, x: QueueAnswerKind) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[28..].as_mut_ptr(),
+        ::core::mem::size_of::<<QueueAnswerKind as ::flatbuffers::EndianScalar>::Scalar>(),
       );
     }
   }
@@ -3336,6 +3859,1282 @@ impl<'a> ErrorCount {
 
 }
 
+// struct QueuePartition, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct QueuePartition(pub [u8; 128]);
+impl Default for QueuePartition { 
+  fn default() -> Self { 
+    Self([0; 128])
+  }
+}
+impl ::core::fmt::Debug for QueuePartition {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("QueuePartition")
+      .field("ready", &self.ready())
+      .field("leased", &self.leased())
+      .field("delayed", &self.delayed())
+      .field("blocked", &self.blocked())
+      .field("dying", &self.dying())
+      .field("acked", &self.acked())
+      .field("dead", &self.dead())
+      .field("expired", &self.expired())
+      .field("purged", &self.purged())
+      .field("absent", &self.absent())
+      .field("lost", &self.lost())
+      .field("begin", &self.begin())
+      .field("floor", &self.floor())
+      .field("visible", &self.visible())
+      .field("partition", &self.partition())
+      .field("consumers", &self.consumers())
+      .field("core", &self.core())
+      .field("error", &self.error())
+      .field("message", &self.message())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for QueuePartition {}
+impl<'a> ::flatbuffers::Follow<'a> for QueuePartition {
+  type Inner = &'a QueuePartition;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a QueuePartition>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a QueuePartition {
+  type Inner = &'a QueuePartition;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<QueuePartition>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for QueuePartition {
+    type Output = QueuePartition;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const QueuePartition as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for QueuePartition {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> QueuePartition {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    ready: u64,
+    leased: u64,
+    delayed: u64,
+    blocked: u64,
+    dying: u64,
+    acked: u64,
+    dead: u64,
+    expired: u64,
+    purged: u64,
+    absent: u64,
+    lost: u64,
+    begin: u64,
+    floor: u64,
+    visible: u64,
+    partition: u32,
+    consumers: u32,
+    core: u16,
+    error: ErrorCode,
+    message: u16,
+  ) -> Self {
+    let mut s = Self([0; 128]);
+    s.set_ready(ready);
+    s.set_leased(leased);
+    s.set_delayed(delayed);
+    s.set_blocked(blocked);
+    s.set_dying(dying);
+    s.set_acked(acked);
+    s.set_dead(dead);
+    s.set_expired(expired);
+    s.set_purged(purged);
+    s.set_absent(absent);
+    s.set_lost(lost);
+    s.set_begin(begin);
+    s.set_floor(floor);
+    s.set_visible(visible);
+    s.set_partition(partition);
+    s.set_consumers(consumers);
+    s.set_core(core);
+    s.set_error(error);
+    s.set_message(message);
+    s
+  }
+
+  pub fn ready(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_ready(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn leased(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_leased(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn delayed(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_delayed(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn blocked(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_blocked(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn dying(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[32..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_dying(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[32..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn acked(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[40..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_acked(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[40..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn dead(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[48..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_dead(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[48..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn expired(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[56..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_expired(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[56..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn purged(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[64..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_purged(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[64..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn absent(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[72..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_absent(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[72..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn lost(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[80..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_lost(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[80..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn begin(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[88..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_begin(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[88..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn floor(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[96..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_floor(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[96..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn visible(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[104..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_visible(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[104..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn partition(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[112..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_partition(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[112..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn consumers(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[116..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_consumers(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[116..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn core(&self) -> u16 {
+    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[120..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_core(&mut self, x: u16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[120..].as_mut_ptr(),
+        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn error(&self) -> ErrorCode {
+    let mut mem = ::core::mem::MaybeUninit::<<ErrorCode as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[122..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<ErrorCode as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_error(&mut self, x: ErrorCode) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[122..].as_mut_ptr(),
+        ::core::mem::size_of::<<ErrorCode as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn message(&self) -> u16 {
+    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[124..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_message(&mut self, x: u16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[124..].as_mut_ptr(),
+        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct HeldRun, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct HeldRun(pub [u8; 32]);
+impl Default for HeldRun { 
+  fn default() -> Self { 
+    Self([0; 32])
+  }
+}
+impl ::core::fmt::Debug for HeldRun {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("HeldRun")
+      .field("from", &self.from())
+      .field("until", &self.until())
+      .field("first_ms", &self.first_ms())
+      .field("deliveries", &self.deliveries())
+      .field("state", &self.state())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for HeldRun {}
+impl<'a> ::flatbuffers::Follow<'a> for HeldRun {
+  type Inner = &'a HeldRun;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a HeldRun>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a HeldRun {
+  type Inner = &'a HeldRun;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<HeldRun>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for HeldRun {
+    type Output = HeldRun;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const HeldRun as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for HeldRun {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> HeldRun {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    from: u64,
+    until: u64,
+    first_ms: i64,
+    deliveries: u32,
+    state: HeldState,
+  ) -> Self {
+    let mut s = Self([0; 32]);
+    s.set_from(from);
+    s.set_until(until);
+    s.set_first_ms(first_ms);
+    s.set_deliveries(deliveries);
+    s.set_state(state);
+    s
+  }
+
+  pub fn from(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_from(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn until(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_until(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn first_ms(&self) -> i64 {
+    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_first_ms(&mut self, x: i64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn deliveries(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_deliveries(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn state(&self) -> HeldState {
+    let mut mem = ::core::mem::MaybeUninit::<<HeldState as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[28..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<HeldState as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_state(&mut self, x: HeldState) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[28..].as_mut_ptr(),
+        ::core::mem::size_of::<<HeldState as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct QueueAnswered, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct QueueAnswered(pub [u8; 16]);
+impl Default for QueueAnswered { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for QueueAnswered {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("QueueAnswered")
+      .field("taken", &self.taken())
+      .field("stale", &self.stale())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for QueueAnswered {}
+impl<'a> ::flatbuffers::Follow<'a> for QueueAnswered {
+  type Inner = &'a QueueAnswered;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a QueueAnswered>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a QueueAnswered {
+  type Inner = &'a QueueAnswered;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<QueueAnswered>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for QueueAnswered {
+    type Output = QueueAnswered;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const QueueAnswered as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for QueueAnswered {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> QueueAnswered {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    taken: u64,
+    stale: u64,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_taken(taken);
+    s.set_stale(stale);
+    s
+  }
+
+  pub fn taken(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_taken(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn stale(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_stale(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct QueueDelivery, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct QueueDelivery(pub [u8; 40]);
+impl Default for QueueDelivery { 
+  fn default() -> Self { 
+    Self([0; 40])
+  }
+}
+impl ::core::fmt::Debug for QueueDelivery {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("QueueDelivery")
+      .field("from", &self.from())
+      .field("until", &self.until())
+      .field("first_ms", &self.first_ms())
+      .field("partition", &self.partition())
+      .field("deliveries", &self.deliveries())
+      .field("bytes", &self.bytes())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for QueueDelivery {}
+impl<'a> ::flatbuffers::Follow<'a> for QueueDelivery {
+  type Inner = &'a QueueDelivery;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a QueueDelivery>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a QueueDelivery {
+  type Inner = &'a QueueDelivery;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<QueueDelivery>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for QueueDelivery {
+    type Output = QueueDelivery;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const QueueDelivery as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for QueueDelivery {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> QueueDelivery {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    from: u64,
+    until: u64,
+    first_ms: i64,
+    partition: u32,
+    deliveries: u32,
+    bytes: u32,
+  ) -> Self {
+    let mut s = Self([0; 40]);
+    s.set_from(from);
+    s.set_until(until);
+    s.set_first_ms(first_ms);
+    s.set_partition(partition);
+    s.set_deliveries(deliveries);
+    s.set_bytes(bytes);
+    s
+  }
+
+  pub fn from(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_from(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn until(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_until(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn first_ms(&self) -> i64 {
+    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_first_ms(&mut self, x: i64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn partition(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_partition(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn deliveries(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[28..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_deliveries(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[28..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn bytes(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[32..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_bytes(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[32..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
 pub enum TopicRefOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -3793,6 +5592,408 @@ impl ::core::fmt::Debug for Topic<'_> {
     let mut ds = f.debug_struct("Topic");
       ds.field("id", &self.id());
       ds.field("name", &self.name());
+      ds.field("settings", &self.settings());
+      ds.field("owners", &self.owners());
+      ds.finish()
+  }
+}
+pub enum QueueSettingsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueueSettings<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueueSettings<'a> {
+  type Inner = QueueSettings<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueueSettings<'a> {
+  pub const VT_LEASE_MS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DELIVERIES_MAX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RETRY_FIRST_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_RETRY_CAP_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_RETRY_STEPS_MS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_KEY_ORDER: ::flatbuffers::VOffsetT = 14;
+  pub const VT_READS_HEADERS: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueueSettings { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueueSettingsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QueueSettings<'bldr>> {
+    let mut builder = QueueSettingsBuilder::new(_fbb);
+    if let Some(x) = args.retry_steps_ms { builder.add_retry_steps_ms(x); }
+    if let Some(x) = args.retry_cap_ms { builder.add_retry_cap_ms(x); }
+    if let Some(x) = args.retry_first_ms { builder.add_retry_first_ms(x); }
+    if let Some(x) = args.deliveries_max { builder.add_deliveries_max(x); }
+    if let Some(x) = args.lease_ms { builder.add_lease_ms(x); }
+    builder.add_reads_headers(args.reads_headers);
+    builder.add_key_order(args.key_order);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn lease_ms(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueSettings::VT_LEASE_MS, None)}
+  }
+  #[inline]
+  pub fn deliveries_max(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueSettings::VT_DELIVERIES_MAX, None)}
+  }
+  #[inline]
+  pub fn retry_first_ms(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueSettings::VT_RETRY_FIRST_MS, None)}
+  }
+  #[inline]
+  pub fn retry_cap_ms(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueSettings::VT_RETRY_CAP_MS, None)}
+  }
+  #[inline]
+  pub fn retry_steps_ms(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(QueueSettings::VT_RETRY_STEPS_MS, None)}
+  }
+  #[inline]
+  pub fn key_order(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(QueueSettings::VT_KEY_ORDER, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn reads_headers(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(QueueSettings::VT_READS_HEADERS, Some(true)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueueSettings<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("lease_ms", Self::VT_LEASE_MS, false)?
+     .visit_field::<u32>("deliveries_max", Self::VT_DELIVERIES_MAX, false)?
+     .visit_field::<u32>("retry_first_ms", Self::VT_RETRY_FIRST_MS, false)?
+     .visit_field::<u32>("retry_cap_ms", Self::VT_RETRY_CAP_MS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("retry_steps_ms", Self::VT_RETRY_STEPS_MS, false)?
+     .visit_field::<bool>("key_order", Self::VT_KEY_ORDER, false)?
+     .visit_field::<bool>("reads_headers", Self::VT_READS_HEADERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueSettingsArgs<'a> {
+    pub lease_ms: Option<u32>,
+    pub deliveries_max: Option<u32>,
+    pub retry_first_ms: Option<u32>,
+    pub retry_cap_ms: Option<u32>,
+    pub retry_steps_ms: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+    pub key_order: bool,
+    pub reads_headers: bool,
+}
+impl<'a> Default for QueueSettingsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueueSettingsArgs {
+      lease_ms: None,
+      deliveries_max: None,
+      retry_first_ms: None,
+      retry_cap_ms: None,
+      retry_steps_ms: None,
+      key_order: false,
+      reads_headers: true,
+    }
+  }
+}
+
+pub struct QueueSettingsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueSettingsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_lease_ms(&mut self, lease_ms: u32) {
+    self.fbb_.push_slot_always::<u32>(QueueSettings::VT_LEASE_MS, lease_ms);
+  }
+  #[inline]
+  pub fn add_deliveries_max(&mut self, deliveries_max: u32) {
+    self.fbb_.push_slot_always::<u32>(QueueSettings::VT_DELIVERIES_MAX, deliveries_max);
+  }
+  #[inline]
+  pub fn add_retry_first_ms(&mut self, retry_first_ms: u32) {
+    self.fbb_.push_slot_always::<u32>(QueueSettings::VT_RETRY_FIRST_MS, retry_first_ms);
+  }
+  #[inline]
+  pub fn add_retry_cap_ms(&mut self, retry_cap_ms: u32) {
+    self.fbb_.push_slot_always::<u32>(QueueSettings::VT_RETRY_CAP_MS, retry_cap_ms);
+  }
+  #[inline]
+  pub fn add_retry_steps_ms(&mut self, retry_steps_ms: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueueSettings::VT_RETRY_STEPS_MS, retry_steps_ms);
+  }
+  #[inline]
+  pub fn add_key_order(&mut self, key_order: bool) {
+    self.fbb_.push_slot::<bool>(QueueSettings::VT_KEY_ORDER, key_order, false);
+  }
+  #[inline]
+  pub fn add_reads_headers(&mut self, reads_headers: bool) {
+    self.fbb_.push_slot::<bool>(QueueSettings::VT_READS_HEADERS, reads_headers, true);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueSettingsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueSettingsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueueSettings<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueueSettings<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueueSettings");
+      ds.field("lease_ms", &self.lease_ms());
+      ds.field("deliveries_max", &self.deliveries_max());
+      ds.field("retry_first_ms", &self.retry_first_ms());
+      ds.field("retry_cap_ms", &self.retry_cap_ms());
+      ds.field("retry_steps_ms", &self.retry_steps_ms());
+      ds.field("key_order", &self.key_order());
+      ds.field("reads_headers", &self.reads_headers());
+      ds.finish()
+  }
+}
+pub enum QueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Queue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Queue<'a> {
+  type Inner = Queue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Queue<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TOPIC_ID: ::flatbuffers::VOffsetT = 8;
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 10;
+  pub const VT_DEAD_LETTERS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SETTINGS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_OWNERS: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Queue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Queue<'bldr>> {
+    let mut builder = QueueBuilder::new(_fbb);
+    if let Some(x) = args.owners { builder.add_owners(x); }
+    if let Some(x) = args.settings { builder.add_settings(x); }
+    if let Some(x) = args.dead_letters { builder.add_dead_letters(x); }
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    if let Some(x) = args.topic_id { builder.add_topic_id(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    if let Some(x) = args.id { builder.add_id(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn id(&self) -> &'a Uuid {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Uuid>(Queue::VT_ID, None).unwrap()}
+  }
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Queue::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn topic_id(&self) -> &'a Uuid {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Uuid>(Queue::VT_TOPIC_ID, None).unwrap()}
+  }
+  #[inline]
+  pub fn topic(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Queue::VT_TOPIC, None).unwrap()}
+  }
+  #[inline]
+  pub fn dead_letters(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Queue::VT_DEAD_LETTERS, None)}
+  }
+  #[inline]
+  pub fn settings(&self) -> QueueSettings<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<QueueSettings>>(Queue::VT_SETTINGS, None).unwrap()}
+  }
+  #[inline]
+  pub fn owners(&self) -> ::flatbuffers::Vector<'a, u16> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u16>>>(Queue::VT_OWNERS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Queue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<Uuid>("id", Self::VT_ID, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<Uuid>("topic_id", Self::VT_TOPIC_ID, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("topic", Self::VT_TOPIC, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("dead_letters", Self::VT_DEAD_LETTERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<QueueSettings>>("settings", Self::VT_SETTINGS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u16>>>("owners", Self::VT_OWNERS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueArgs<'a> {
+    pub id: Option<&'a Uuid>,
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub topic_id: Option<&'a Uuid>,
+    pub topic: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub dead_letters: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub settings: Option<::flatbuffers::WIPOffset<QueueSettings<'a>>>,
+    pub owners: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u16>>>,
+}
+impl<'a> Default for QueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueueArgs {
+      id: None, // required field
+      name: None, // required field
+      topic_id: None, // required field
+      topic: None, // required field
+      dead_letters: None,
+      settings: None, // required field
+      owners: None, // required field
+    }
+  }
+}
+
+pub struct QueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: &Uuid) {
+    self.fbb_.push_slot_always::<&Uuid>(Queue::VT_ID, id);
+  }
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Queue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_topic_id(&mut self, topic_id: &Uuid) {
+    self.fbb_.push_slot_always::<&Uuid>(Queue::VT_TOPIC_ID, topic_id);
+  }
+  #[inline]
+  pub fn add_topic(&mut self, topic: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Queue::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn add_dead_letters(&mut self, dead_letters: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Queue::VT_DEAD_LETTERS, dead_letters);
+  }
+  #[inline]
+  pub fn add_settings(&mut self, settings: ::flatbuffers::WIPOffset<QueueSettings<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<QueueSettings>>(Queue::VT_SETTINGS, settings);
+  }
+  #[inline]
+  pub fn add_owners(&mut self, owners: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u16>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Queue::VT_OWNERS, owners);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Queue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, Queue::VT_ID,"id");
+    self.fbb_.required(o, Queue::VT_NAME,"name");
+    self.fbb_.required(o, Queue::VT_TOPIC_ID,"topic_id");
+    self.fbb_.required(o, Queue::VT_TOPIC,"topic");
+    self.fbb_.required(o, Queue::VT_SETTINGS,"settings");
+    self.fbb_.required(o, Queue::VT_OWNERS,"owners");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Queue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Queue");
+      ds.field("id", &self.id());
+      ds.field("name", &self.name());
+      ds.field("topic_id", &self.topic_id());
+      ds.field("topic", &self.topic());
+      ds.field("dead_letters", &self.dead_letters());
       ds.field("settings", &self.settings());
       ds.field("owners", &self.owners());
       ds.finish()
@@ -5817,6 +8018,969 @@ impl ::core::fmt::Debug for Clients<'_> {
       ds.finish()
   }
 }
+pub enum CreateQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct CreateQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateQueue<'a> {
+  type Inner = CreateQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateQueue<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 6;
+  pub const VT_DEAD_LETTERS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_FROM_END: ::flatbuffers::VOffsetT = 10;
+  pub const VT_SETTINGS: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreateQueue<'bldr>> {
+    let mut builder = CreateQueueBuilder::new(_fbb);
+    if let Some(x) = args.settings { builder.add_settings(x); }
+    if let Some(x) = args.dead_letters { builder.add_dead_letters(x); }
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_from_end(args.from_end);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(CreateQueue::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn topic(&self) -> TopicRef<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TopicRef>>(CreateQueue::VT_TOPIC, None).unwrap()}
+  }
+  #[inline]
+  pub fn dead_letters(&self) -> Option<TopicRef<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TopicRef>>(CreateQueue::VT_DEAD_LETTERS, None)}
+  }
+  #[inline]
+  pub fn from_end(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreateQueue::VT_FROM_END, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn settings(&self) -> QueueSettings<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<QueueSettings>>(CreateQueue::VT_SETTINGS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TopicRef>>("topic", Self::VT_TOPIC, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TopicRef>>("dead_letters", Self::VT_DEAD_LETTERS, false)?
+     .visit_field::<bool>("from_end", Self::VT_FROM_END, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<QueueSettings>>("settings", Self::VT_SETTINGS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateQueueArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub topic: Option<::flatbuffers::WIPOffset<TopicRef<'a>>>,
+    pub dead_letters: Option<::flatbuffers::WIPOffset<TopicRef<'a>>>,
+    pub from_end: bool,
+    pub settings: Option<::flatbuffers::WIPOffset<QueueSettings<'a>>>,
+}
+impl<'a> Default for CreateQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreateQueueArgs {
+      name: None, // required field
+      topic: None, // required field
+      dead_letters: None,
+      from_end: false,
+      settings: None, // required field
+    }
+  }
+}
+
+pub struct CreateQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CreateQueue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_topic(&mut self, topic: ::flatbuffers::WIPOffset<TopicRef<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TopicRef>>(CreateQueue::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn add_dead_letters(&mut self, dead_letters: ::flatbuffers::WIPOffset<TopicRef<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TopicRef>>(CreateQueue::VT_DEAD_LETTERS, dead_letters);
+  }
+  #[inline]
+  pub fn add_from_end(&mut self, from_end: bool) {
+    self.fbb_.push_slot::<bool>(CreateQueue::VT_FROM_END, from_end, false);
+  }
+  #[inline]
+  pub fn add_settings(&mut self, settings: ::flatbuffers::WIPOffset<QueueSettings<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<QueueSettings>>(CreateQueue::VT_SETTINGS, settings);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, CreateQueue::VT_NAME,"name");
+    self.fbb_.required(o, CreateQueue::VT_TOPIC,"topic");
+    self.fbb_.required(o, CreateQueue::VT_SETTINGS,"settings");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateQueue");
+      ds.field("name", &self.name());
+      ds.field("topic", &self.topic());
+      ds.field("dead_letters", &self.dead_letters());
+      ds.field("from_end", &self.from_end());
+      ds.field("settings", &self.settings());
+      ds.finish()
+  }
+}
+pub enum DeleteQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DeleteQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DeleteQueue<'a> {
+  type Inner = DeleteQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DeleteQueue<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DeleteQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DeleteQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<DeleteQueue<'bldr>> {
+    let mut builder = DeleteQueueBuilder::new(_fbb);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DeleteQueue::VT_NAME, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DeleteQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DeleteQueueArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for DeleteQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DeleteQueueArgs {
+      name: None, // required field
+    }
+  }
+}
+
+pub struct DeleteQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DeleteQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DeleteQueue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DeleteQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DeleteQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DeleteQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, DeleteQueue::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DeleteQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DeleteQueue");
+      ds.field("name", &self.name());
+      ds.finish()
+  }
+}
+pub enum ListQueuesOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ListQueues<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ListQueues<'a> {
+  type Inner = ListQueues<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ListQueues<'a> {
+  pub const VT_ONLY: ::flatbuffers::VOffsetT = 4;
+  pub const VT_AFTER: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ListQueues { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ListQueuesArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ListQueues<'bldr>> {
+    let mut builder = ListQueuesBuilder::new(_fbb);
+    if let Some(x) = args.after { builder.add_after(x); }
+    if let Some(x) = args.only { builder.add_only(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn only(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ListQueues::VT_ONLY, None)}
+  }
+  #[inline]
+  pub fn after(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ListQueues::VT_AFTER, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ListQueues<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("only", Self::VT_ONLY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("after", Self::VT_AFTER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ListQueuesArgs<'a> {
+    pub only: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub after: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for ListQueuesArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ListQueuesArgs {
+      only: None,
+      after: None,
+    }
+  }
+}
+
+pub struct ListQueuesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListQueuesBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_only(&mut self, only: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ListQueues::VT_ONLY, only);
+  }
+  #[inline]
+  pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ListQueues::VT_AFTER, after);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListQueuesBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ListQueuesBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ListQueues<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ListQueues<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ListQueues");
+      ds.field("only", &self.only());
+      ds.field("after", &self.after());
+      ds.finish()
+  }
+}
+pub enum DescribeQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DescribeQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DescribeQueue<'a> {
+  type Inner = DescribeQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DescribeQueue<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_FIRST: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DescribeQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DescribeQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<DescribeQueue<'bldr>> {
+    let mut builder = DescribeQueueBuilder::new(_fbb);
+    builder.add_first(args.first);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DescribeQueue::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn first(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(DescribeQueue::VT_FIRST, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DescribeQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<u32>("first", Self::VT_FIRST, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DescribeQueueArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub first: u32,
+}
+impl<'a> Default for DescribeQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DescribeQueueArgs {
+      name: None, // required field
+      first: 0,
+    }
+  }
+}
+
+pub struct DescribeQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DescribeQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DescribeQueue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_first(&mut self, first: u32) {
+    self.fbb_.push_slot::<u32>(DescribeQueue::VT_FIRST, first, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DescribeQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DescribeQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DescribeQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, DescribeQueue::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DescribeQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DescribeQueue");
+      ds.field("name", &self.name());
+      ds.field("first", &self.first());
+      ds.finish()
+  }
+}
+pub enum PurgeQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PurgeQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PurgeQueue<'a> {
+  type Inner = PurgeQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PurgeQueue<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PurgeQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PurgeQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PurgeQueue<'bldr>> {
+    let mut builder = PurgeQueueBuilder::new(_fbb);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PurgeQueue::VT_NAME, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PurgeQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PurgeQueueArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for PurgeQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PurgeQueueArgs {
+      name: None, // required field
+    }
+  }
+}
+
+pub struct PurgeQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PurgeQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PurgeQueue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PurgeQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PurgeQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PurgeQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, PurgeQueue::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PurgeQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PurgeQueue");
+      ds.field("name", &self.name());
+      ds.finish()
+  }
+}
+pub enum HeldRecordsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct HeldRecords<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for HeldRecords<'a> {
+  type Inner = HeldRecords<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> HeldRecords<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PARTITION: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    HeldRecords { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HeldRecordsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<HeldRecords<'bldr>> {
+    let mut builder = HeldRecordsBuilder::new(_fbb);
+    builder.add_partition(args.partition);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(HeldRecords::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn partition(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(HeldRecords::VT_PARTITION, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for HeldRecords<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<u32>("partition", Self::VT_PARTITION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HeldRecordsArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub partition: u32,
+}
+impl<'a> Default for HeldRecordsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HeldRecordsArgs {
+      name: None, // required field
+      partition: 0,
+    }
+  }
+}
+
+pub struct HeldRecordsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeldRecordsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(HeldRecords::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_partition(&mut self, partition: u32) {
+    self.fbb_.push_slot::<u32>(HeldRecords::VT_PARTITION, partition, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeldRecordsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HeldRecordsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<HeldRecords<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, HeldRecords::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for HeldRecords<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("HeldRecords");
+      ds.field("name", &self.name());
+      ds.field("partition", &self.partition());
+      ds.finish()
+  }
+}
+pub enum JoinQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct JoinQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for JoinQueue<'a> {
+  type Inner = JoinQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> JoinQueue<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_AT_MOST_ONCE: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    JoinQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args JoinQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<JoinQueue<'bldr>> {
+    let mut builder = JoinQueueBuilder::new(_fbb);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_at_most_once(args.at_most_once);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(JoinQueue::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn at_most_once(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(JoinQueue::VT_AT_MOST_ONCE, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for JoinQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<bool>("at_most_once", Self::VT_AT_MOST_ONCE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct JoinQueueArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub at_most_once: bool,
+}
+impl<'a> Default for JoinQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    JoinQueueArgs {
+      name: None, // required field
+      at_most_once: false,
+    }
+  }
+}
+
+pub struct JoinQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> JoinQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(JoinQueue::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_at_most_once(&mut self, at_most_once: bool) {
+    self.fbb_.push_slot::<bool>(JoinQueue::VT_AT_MOST_ONCE, at_most_once, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> JoinQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    JoinQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<JoinQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, JoinQueue::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for JoinQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("JoinQueue");
+      ds.field("name", &self.name());
+      ds.field("at_most_once", &self.at_most_once());
+      ds.finish()
+  }
+}
+pub enum PollQueueOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PollQueue<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PollQueue<'a> {
+  type Inner = PollQueue<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PollQueue<'a> {
+  pub const VT_ANSWERS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DELIVERED_MAX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_WAIT_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_BYTES_MAX: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PollQueue { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PollQueueArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PollQueue<'bldr>> {
+    let mut builder = PollQueueBuilder::new(_fbb);
+    builder.add_delivered_max(args.delivered_max);
+    builder.add_bytes_max(args.bytes_max);
+    builder.add_wait_ms(args.wait_ms);
+    if let Some(x) = args.answers { builder.add_answers(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn answers(&self) -> Option<::flatbuffers::Vector<'a, QueueAnswer>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, QueueAnswer>>>(PollQueue::VT_ANSWERS, None)}
+  }
+  #[inline]
+  pub fn delivered_max(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PollQueue::VT_DELIVERED_MAX, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn wait_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(PollQueue::VT_WAIT_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn bytes_max(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(PollQueue::VT_BYTES_MAX, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PollQueue<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, QueueAnswer>>>("answers", Self::VT_ANSWERS, false)?
+     .visit_field::<u64>("delivered_max", Self::VT_DELIVERED_MAX, false)?
+     .visit_field::<u32>("wait_ms", Self::VT_WAIT_MS, false)?
+     .visit_field::<u32>("bytes_max", Self::VT_BYTES_MAX, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PollQueueArgs<'a> {
+    pub answers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, QueueAnswer>>>,
+    pub delivered_max: u64,
+    pub wait_ms: u32,
+    pub bytes_max: u32,
+}
+impl<'a> Default for PollQueueArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PollQueueArgs {
+      answers: None,
+      delivered_max: 0,
+      wait_ms: 0,
+      bytes_max: 0,
+    }
+  }
+}
+
+pub struct PollQueueBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PollQueueBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_answers(&mut self, answers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , QueueAnswer>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PollQueue::VT_ANSWERS, answers);
+  }
+  #[inline]
+  pub fn add_delivered_max(&mut self, delivered_max: u64) {
+    self.fbb_.push_slot::<u64>(PollQueue::VT_DELIVERED_MAX, delivered_max, 0);
+  }
+  #[inline]
+  pub fn add_wait_ms(&mut self, wait_ms: u32) {
+    self.fbb_.push_slot::<u32>(PollQueue::VT_WAIT_MS, wait_ms, 0);
+  }
+  #[inline]
+  pub fn add_bytes_max(&mut self, bytes_max: u32) {
+    self.fbb_.push_slot::<u32>(PollQueue::VT_BYTES_MAX, bytes_max, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PollQueueBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PollQueueBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PollQueue<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PollQueue<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PollQueue");
+      ds.field("answers", &self.answers());
+      ds.field("delivered_max", &self.delivered_max());
+      ds.field("wait_ms", &self.wait_ms());
+      ds.field("bytes_max", &self.bytes_max());
+      ds.finish()
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -6090,6 +9254,118 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_queue(&self) -> Option<CreateQueue<'a>> {
+    if self.body_type() == RequestBody::CreateQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_delete_queue(&self) -> Option<DeleteQueue<'a>> {
+    if self.body_type() == RequestBody::DeleteQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { DeleteQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_list_queues(&self) -> Option<ListQueues<'a>> {
+    if self.body_type() == RequestBody::ListQueues {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ListQueues::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_describe_queue(&self) -> Option<DescribeQueue<'a>> {
+    if self.body_type() == RequestBody::DescribeQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { DescribeQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_purge_queue(&self) -> Option<PurgeQueue<'a>> {
+    if self.body_type() == RequestBody::PurgeQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { PurgeQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_held_records(&self) -> Option<HeldRecords<'a>> {
+    if self.body_type() == RequestBody::HeldRecords {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { HeldRecords::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_join_queue(&self) -> Option<JoinQueue<'a>> {
+    if self.body_type() == RequestBody::JoinQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { JoinQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_poll_queue(&self) -> Option<PollQueue<'a>> {
+    if self.body_type() == RequestBody::PollQueue {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { PollQueue::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -6116,6 +9392,14 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::AlterTopic => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AlterTopic>>("RequestBody::AlterTopic", pos),
           RequestBody::TrimPartition => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TrimPartition>>("RequestBody::TrimPartition", pos),
           RequestBody::Clients => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Clients>>("RequestBody::Clients", pos),
+          RequestBody::CreateQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateQueue>>("RequestBody::CreateQueue", pos),
+          RequestBody::DeleteQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DeleteQueue>>("RequestBody::DeleteQueue", pos),
+          RequestBody::ListQueues => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ListQueues>>("RequestBody::ListQueues", pos),
+          RequestBody::DescribeQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DescribeQueue>>("RequestBody::DescribeQueue", pos),
+          RequestBody::PurgeQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PurgeQueue>>("RequestBody::PurgeQueue", pos),
+          RequestBody::HeldRecords => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<HeldRecords>>("RequestBody::HeldRecords", pos),
+          RequestBody::JoinQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<JoinQueue>>("RequestBody::JoinQueue", pos),
+          RequestBody::PollQueue => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PollQueue>>("RequestBody::PollQueue", pos),
           _ => Ok(()),
         }
      })?
@@ -6278,6 +9562,62 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::Clients => {
           if let Some(x) = self.body_as_clients() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateQueue => {
+          if let Some(x) = self.body_as_create_queue() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::DeleteQueue => {
+          if let Some(x) = self.body_as_delete_queue() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::ListQueues => {
+          if let Some(x) = self.body_as_list_queues() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::DescribeQueue => {
+          if let Some(x) = self.body_as_describe_queue() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::PurgeQueue => {
+          if let Some(x) = self.body_as_purge_queue() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::HeldRecords => {
+          if let Some(x) = self.body_as_held_records() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::JoinQueue => {
+          if let Some(x) = self.body_as_join_queue() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::PollQueue => {
+          if let Some(x) = self.body_as_poll_queue() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -9125,6 +12465,898 @@ impl ::core::fmt::Debug for ClientsReply<'_> {
       ds.finish()
   }
 }
+pub enum QueueCreatedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueueCreated<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueueCreated<'a> {
+  type Inner = QueueCreated<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueueCreated<'a> {
+  pub const VT_QUEUE: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueueCreated { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueueCreatedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QueueCreated<'bldr>> {
+    let mut builder = QueueCreatedBuilder::new(_fbb);
+    if let Some(x) = args.queue { builder.add_queue(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn queue(&self) -> Queue<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Queue>>(QueueCreated::VT_QUEUE, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueueCreated<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Queue>>("queue", Self::VT_QUEUE, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueCreatedArgs<'a> {
+    pub queue: Option<::flatbuffers::WIPOffset<Queue<'a>>>,
+}
+impl<'a> Default for QueueCreatedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueueCreatedArgs {
+      queue: None, // required field
+    }
+  }
+}
+
+pub struct QueueCreatedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueCreatedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_queue(&mut self, queue: ::flatbuffers::WIPOffset<Queue<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Queue>>(QueueCreated::VT_QUEUE, queue);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueCreatedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueCreatedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueueCreated<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QueueCreated::VT_QUEUE,"queue");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueueCreated<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueueCreated");
+      ds.field("queue", &self.queue());
+      ds.finish()
+  }
+}
+pub enum QueueDeletedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueueDeleted<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueueDeleted<'a> {
+  type Inner = QueueDeleted<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueueDeleted<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueueDeleted { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args QueueDeletedArgs
+  ) -> ::flatbuffers::WIPOffset<QueueDeleted<'bldr>> {
+    let mut builder = QueueDeletedBuilder::new(_fbb);
+    builder.finish()
+  }
+
+}
+
+impl ::flatbuffers::Verifiable for QueueDeleted<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueDeletedArgs {
+}
+impl<'a> Default for QueueDeletedArgs {
+  #[inline]
+  fn default() -> Self {
+    QueueDeletedArgs {
+    }
+  }
+}
+
+pub struct QueueDeletedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueDeletedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueDeletedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueDeletedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueueDeleted<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueueDeleted<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueueDeleted");
+      ds.finish()
+  }
+}
+pub enum QueuesListedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueuesListed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueuesListed<'a> {
+  type Inner = QueuesListed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueuesListed<'a> {
+  pub const VT_QUEUES: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MORE: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueuesListed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueuesListedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QueuesListed<'bldr>> {
+    let mut builder = QueuesListedBuilder::new(_fbb);
+    if let Some(x) = args.queues { builder.add_queues(x); }
+    builder.add_more(args.more);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn queues(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Queue<'a>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Queue>>>>(QueuesListed::VT_QUEUES, None).unwrap()}
+  }
+  #[inline]
+  pub fn more(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(QueuesListed::VT_MORE, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueuesListed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Queue>>>>("queues", Self::VT_QUEUES, true)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueuesListedArgs<'a> {
+    pub queues: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Queue<'a>>>>>,
+    pub more: bool,
+}
+impl<'a> Default for QueuesListedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueuesListedArgs {
+      queues: None, // required field
+      more: false,
+    }
+  }
+}
+
+pub struct QueuesListedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueuesListedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_queues(&mut self, queues: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Queue<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueuesListed::VT_QUEUES, queues);
+  }
+  #[inline]
+  pub fn add_more(&mut self, more: bool) {
+    self.fbb_.push_slot::<bool>(QueuesListed::VT_MORE, more, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueuesListedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueuesListedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueuesListed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QueuesListed::VT_QUEUES,"queues");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueuesListed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueuesListed");
+      ds.field("queues", &self.queues());
+      ds.field("more", &self.more());
+      ds.finish()
+  }
+}
+pub enum QueueDescribedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueueDescribed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueueDescribed<'a> {
+  type Inner = QueueDescribed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueueDescribed<'a> {
+  pub const VT_QUEUE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_FIRST: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PARTITION_COUNT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PARTITIONS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_MESSAGES: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueueDescribed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueueDescribedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QueueDescribed<'bldr>> {
+    let mut builder = QueueDescribedBuilder::new(_fbb);
+    if let Some(x) = args.messages { builder.add_messages(x); }
+    if let Some(x) = args.partitions { builder.add_partitions(x); }
+    builder.add_partition_count(args.partition_count);
+    builder.add_first(args.first);
+    if let Some(x) = args.queue { builder.add_queue(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn queue(&self) -> Queue<'a> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Queue>>(QueueDescribed::VT_QUEUE, None).unwrap()}
+  }
+  #[inline]
+  pub fn first(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueDescribed::VT_FIRST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn partition_count(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(QueueDescribed::VT_PARTITION_COUNT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn partitions(&self) -> ::flatbuffers::Vector<'a, QueuePartition> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, QueuePartition>>>(QueueDescribed::VT_PARTITIONS, None).unwrap()}
+  }
+  #[inline]
+  pub fn messages(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(QueueDescribed::VT_MESSAGES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueueDescribed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Queue>>("queue", Self::VT_QUEUE, true)?
+     .visit_field::<u32>("first", Self::VT_FIRST, false)?
+     .visit_field::<u32>("partition_count", Self::VT_PARTITION_COUNT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, QueuePartition>>>("partitions", Self::VT_PARTITIONS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("messages", Self::VT_MESSAGES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueDescribedArgs<'a> {
+    pub queue: Option<::flatbuffers::WIPOffset<Queue<'a>>>,
+    pub first: u32,
+    pub partition_count: u32,
+    pub partitions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, QueuePartition>>>,
+    pub messages: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+}
+impl<'a> Default for QueueDescribedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueueDescribedArgs {
+      queue: None, // required field
+      first: 0,
+      partition_count: 0,
+      partitions: None, // required field
+      messages: None,
+    }
+  }
+}
+
+pub struct QueueDescribedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueDescribedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_queue(&mut self, queue: ::flatbuffers::WIPOffset<Queue<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Queue>>(QueueDescribed::VT_QUEUE, queue);
+  }
+  #[inline]
+  pub fn add_first(&mut self, first: u32) {
+    self.fbb_.push_slot::<u32>(QueueDescribed::VT_FIRST, first, 0);
+  }
+  #[inline]
+  pub fn add_partition_count(&mut self, partition_count: u32) {
+    self.fbb_.push_slot::<u32>(QueueDescribed::VT_PARTITION_COUNT, partition_count, 0);
+  }
+  #[inline]
+  pub fn add_partitions(&mut self, partitions: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , QueuePartition>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueueDescribed::VT_PARTITIONS, partitions);
+  }
+  #[inline]
+  pub fn add_messages(&mut self, messages: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueueDescribed::VT_MESSAGES, messages);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueDescribedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueDescribedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueueDescribed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QueueDescribed::VT_QUEUE,"queue");
+    self.fbb_.required(o, QueueDescribed::VT_PARTITIONS,"partitions");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueueDescribed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueueDescribed");
+      ds.field("queue", &self.queue());
+      ds.field("first", &self.first());
+      ds.field("partition_count", &self.partition_count());
+      ds.field("partitions", &self.partitions());
+      ds.field("messages", &self.messages());
+      ds.finish()
+  }
+}
+pub enum QueuePurgedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueuePurged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueuePurged<'a> {
+  type Inner = QueuePurged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueuePurged<'a> {
+  pub const VT_RECORDS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueuePurged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueuePurgedArgs
+  ) -> ::flatbuffers::WIPOffset<QueuePurged<'bldr>> {
+    let mut builder = QueuePurgedBuilder::new(_fbb);
+    builder.add_records(args.records);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn records(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(QueuePurged::VT_RECORDS, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueuePurged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("records", Self::VT_RECORDS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueuePurgedArgs {
+    pub records: u64,
+}
+impl<'a> Default for QueuePurgedArgs {
+  #[inline]
+  fn default() -> Self {
+    QueuePurgedArgs {
+      records: 0,
+    }
+  }
+}
+
+pub struct QueuePurgedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueuePurgedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_records(&mut self, records: u64) {
+    self.fbb_.push_slot::<u64>(QueuePurged::VT_RECORDS, records, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueuePurgedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueuePurgedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueuePurged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueuePurged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueuePurged");
+      ds.field("records", &self.records());
+      ds.finish()
+  }
+}
+pub enum RecordsHeldOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct RecordsHeld<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for RecordsHeld<'a> {
+  type Inner = RecordsHeld<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> RecordsHeld<'a> {
+  pub const VT_RUNS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MORE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BACKLOG_FROM: ::flatbuffers::VOffsetT = 8;
+  pub const VT_BACKLOG_UNTIL: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    RecordsHeld { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args RecordsHeldArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<RecordsHeld<'bldr>> {
+    let mut builder = RecordsHeldBuilder::new(_fbb);
+    builder.add_backlog_until(args.backlog_until);
+    builder.add_backlog_from(args.backlog_from);
+    if let Some(x) = args.runs { builder.add_runs(x); }
+    builder.add_more(args.more);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn runs(&self) -> ::flatbuffers::Vector<'a, HeldRun> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, HeldRun>>>(RecordsHeld::VT_RUNS, None).unwrap()}
+  }
+  #[inline]
+  pub fn more(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(RecordsHeld::VT_MORE, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn backlog_from(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(RecordsHeld::VT_BACKLOG_FROM, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn backlog_until(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(RecordsHeld::VT_BACKLOG_UNTIL, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for RecordsHeld<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, HeldRun>>>("runs", Self::VT_RUNS, true)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .visit_field::<u64>("backlog_from", Self::VT_BACKLOG_FROM, false)?
+     .visit_field::<u64>("backlog_until", Self::VT_BACKLOG_UNTIL, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct RecordsHeldArgs<'a> {
+    pub runs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, HeldRun>>>,
+    pub more: bool,
+    pub backlog_from: u64,
+    pub backlog_until: u64,
+}
+impl<'a> Default for RecordsHeldArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    RecordsHeldArgs {
+      runs: None, // required field
+      more: false,
+      backlog_from: 0,
+      backlog_until: 0,
+    }
+  }
+}
+
+pub struct RecordsHeldBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RecordsHeldBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_runs(&mut self, runs: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , HeldRun>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RecordsHeld::VT_RUNS, runs);
+  }
+  #[inline]
+  pub fn add_more(&mut self, more: bool) {
+    self.fbb_.push_slot::<bool>(RecordsHeld::VT_MORE, more, false);
+  }
+  #[inline]
+  pub fn add_backlog_from(&mut self, backlog_from: u64) {
+    self.fbb_.push_slot::<u64>(RecordsHeld::VT_BACKLOG_FROM, backlog_from, 0);
+  }
+  #[inline]
+  pub fn add_backlog_until(&mut self, backlog_until: u64) {
+    self.fbb_.push_slot::<u64>(RecordsHeld::VT_BACKLOG_UNTIL, backlog_until, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RecordsHeldBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    RecordsHeldBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<RecordsHeld<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, RecordsHeld::VT_RUNS,"runs");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for RecordsHeld<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("RecordsHeld");
+      ds.field("runs", &self.runs());
+      ds.field("more", &self.more());
+      ds.field("backlog_from", &self.backlog_from());
+      ds.field("backlog_until", &self.backlog_until());
+      ds.finish()
+  }
+}
+pub enum QueueJoinedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueueJoined<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueueJoined<'a> {
+  type Inner = QueueJoined<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueueJoined<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueueJoined { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args QueueJoinedArgs
+  ) -> ::flatbuffers::WIPOffset<QueueJoined<'bldr>> {
+    let mut builder = QueueJoinedBuilder::new(_fbb);
+    builder.finish()
+  }
+
+}
+
+impl ::flatbuffers::Verifiable for QueueJoined<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueueJoinedArgs {
+}
+impl<'a> Default for QueueJoinedArgs {
+  #[inline]
+  fn default() -> Self {
+    QueueJoinedArgs {
+    }
+  }
+}
+
+pub struct QueueJoinedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueueJoinedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueueJoinedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueueJoinedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueueJoined<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueueJoined<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueueJoined");
+      ds.finish()
+  }
+}
+pub enum QueuePolledOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QueuePolled<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QueuePolled<'a> {
+  type Inner = QueuePolled<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QueuePolled<'a> {
+  pub const VT_ANSWERED: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DELIVERIES: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QueuePolled { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QueuePolledArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QueuePolled<'bldr>> {
+    let mut builder = QueuePolledBuilder::new(_fbb);
+    if let Some(x) = args.deliveries { builder.add_deliveries(x); }
+    if let Some(x) = args.answered { builder.add_answered(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn answered(&self) -> ::flatbuffers::Vector<'a, QueueAnswered> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, QueueAnswered>>>(QueuePolled::VT_ANSWERED, None).unwrap()}
+  }
+  #[inline]
+  pub fn deliveries(&self) -> ::flatbuffers::Vector<'a, QueueDelivery> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, QueueDelivery>>>(QueuePolled::VT_DELIVERIES, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QueuePolled<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, QueueAnswered>>>("answered", Self::VT_ANSWERED, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, QueueDelivery>>>("deliveries", Self::VT_DELIVERIES, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QueuePolledArgs<'a> {
+    pub answered: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, QueueAnswered>>>,
+    pub deliveries: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, QueueDelivery>>>,
+}
+impl<'a> Default for QueuePolledArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QueuePolledArgs {
+      answered: None, // required field
+      deliveries: None, // required field
+    }
+  }
+}
+
+pub struct QueuePolledBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QueuePolledBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_answered(&mut self, answered: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , QueueAnswered>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueuePolled::VT_ANSWERED, answered);
+  }
+  #[inline]
+  pub fn add_deliveries(&mut self, deliveries: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , QueueDelivery>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QueuePolled::VT_DELIVERIES, deliveries);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QueuePolledBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QueuePolledBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QueuePolled<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QueuePolled::VT_ANSWERED,"answered");
+    self.fbb_.required(o, QueuePolled::VT_DELIVERIES,"deliveries");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QueuePolled<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QueuePolled");
+      ds.field("answered", &self.answered());
+      ds.field("deliveries", &self.deliveries());
+      ds.finish()
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -9412,6 +13644,118 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_created(&self) -> Option<QueueCreated<'a>> {
+    if self.body_type() == ReplyBody::QueueCreated {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueueCreated::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_deleted(&self) -> Option<QueueDeleted<'a>> {
+    if self.body_type() == ReplyBody::QueueDeleted {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueueDeleted::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queues_listed(&self) -> Option<QueuesListed<'a>> {
+    if self.body_type() == ReplyBody::QueuesListed {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueuesListed::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_described(&self) -> Option<QueueDescribed<'a>> {
+    if self.body_type() == ReplyBody::QueueDescribed {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueueDescribed::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_purged(&self) -> Option<QueuePurged<'a>> {
+    if self.body_type() == ReplyBody::QueuePurged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueuePurged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_records_held(&self) -> Option<RecordsHeld<'a>> {
+    if self.body_type() == ReplyBody::RecordsHeld {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { RecordsHeld::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_joined(&self) -> Option<QueueJoined<'a>> {
+    if self.body_type() == ReplyBody::QueueJoined {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueueJoined::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_queue_polled(&self) -> Option<QueuePolled<'a>> {
+    if self.body_type() == ReplyBody::QueuePolled {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { QueuePolled::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -9439,6 +13783,14 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::TopicAltered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TopicAltered>>("ReplyBody::TopicAltered", pos),
           ReplyBody::PartitionTrimmed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PartitionTrimmed>>("ReplyBody::PartitionTrimmed", pos),
           ReplyBody::ClientsReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ClientsReply>>("ReplyBody::ClientsReply", pos),
+          ReplyBody::QueueCreated => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueueCreated>>("ReplyBody::QueueCreated", pos),
+          ReplyBody::QueueDeleted => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueueDeleted>>("ReplyBody::QueueDeleted", pos),
+          ReplyBody::QueuesListed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueuesListed>>("ReplyBody::QueuesListed", pos),
+          ReplyBody::QueueDescribed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueueDescribed>>("ReplyBody::QueueDescribed", pos),
+          ReplyBody::QueuePurged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueuePurged>>("ReplyBody::QueuePurged", pos),
+          ReplyBody::RecordsHeld => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<RecordsHeld>>("ReplyBody::RecordsHeld", pos),
+          ReplyBody::QueueJoined => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueueJoined>>("ReplyBody::QueueJoined", pos),
+          ReplyBody::QueuePolled => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QueuePolled>>("ReplyBody::QueuePolled", pos),
           _ => Ok(()),
         }
      })?
@@ -9608,6 +13960,62 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::ClientsReply => {
           if let Some(x) = self.body_as_clients_reply() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueueCreated => {
+          if let Some(x) = self.body_as_queue_created() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueueDeleted => {
+          if let Some(x) = self.body_as_queue_deleted() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueuesListed => {
+          if let Some(x) = self.body_as_queues_listed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueueDescribed => {
+          if let Some(x) = self.body_as_queue_described() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueuePurged => {
+          if let Some(x) = self.body_as_queue_purged() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::RecordsHeld => {
+          if let Some(x) = self.body_as_records_held() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueueJoined => {
+          if let Some(x) = self.body_as_queue_joined() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::QueuePolled => {
+          if let Some(x) = self.body_as_queue_polled() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -21,10 +21,13 @@
 //!   header's CRC before its FlatBuffers root, the root by the verifier (depth 8, 1,024 tables), and then the meaning:
 //!   the verifier knows no enums, no sums of lengths, no limits.
 //! - What has been decoded cannot fail later: the views' accessors are total.
-//! - The writers own their scratch: after warm-up, a produce, a fetch and their replies allocate nothing.
+//! - The writers own their scratch: after warm-up, a produce, a fetch, a poll of a queue and their replies allocate nothing.
 //! - One frame per call of a writer, appended to the caller's `Vec`; a frame with record batches announces their length,
 //!   and the caller puts exactly so many bytes behind it.
 //! - Replies repeat the correlation id and come in the order of their requests.
+//!
+//! Decided: a queue pushes to a consumer through a poll that always waits: whatever comes later on the connection hurries
+//! it, so neither the records nor the answers wait for each other, and every frame of ours stays a reply to a request.
 //!
 //! Decided: the FlatBuffers header is read where it was received, unaligned. The Rust crate loads scalars byte by byte
 //! and its verifier counts alignment from the start of the slice, so no aligned copy is needed.
@@ -52,6 +55,7 @@ pub mod frame;
 mod generated;
 mod greeting;
 mod groups;
+mod queues;
 mod reply;
 mod reply_writer;
 mod request;
@@ -64,6 +68,7 @@ pub use error::{ErrorCode, Refusal};
 pub use frame::{Caps, Frame, FrameError, Split, split};
 pub use greeting::Greeting;
 pub use groups::{GroupAsk, GroupPage, GroupTold, PageMember};
+pub use queues::{PageState, PollQueue, PolledReply, Polling, QueueAsk, QueuePage, QueueTold};
 pub use reply::{
     DescribedPage, FetchedEntry, FetchedReply, MetadataPage, OffsetsReply, ProducedReply, Reply,
     ReplyError, Welcome,
@@ -77,15 +82,16 @@ pub use request_writer::{RequestWriter, TooLarge};
 
 // The engine's nouns that this wire carries, for those who may speak to it but not to the engine.
 pub use crate::engine::{
-    CoreAddress, CoreStages, EngineError, FetchPartition, FetchRequest, FetchedPartition, NewTopic,
-    OffsetQuery, PartitionInfo, Produced, TopicChange, TopicInfo, TopicRef, TopicSettings,
+    AnswerKind, CoreAddress, CoreStages, Delivered, EngineError, FetchPartition, FetchRequest,
+    FetchedPartition, NewQueue, NewTopic, OffsetQuery, PartitionInfo, Produced, QueueAnswer,
+    QueueInfo, QueuePoll, QueuePolled, QueueState, TopicChange, TopicInfo, TopicRef, TopicSettings,
 };
 
 /// The versions of the protocol that this build speaks.
 pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
 
 /// The SHA-256 of `schema/native.fbs` as `generated.rs` was made from it, in hex.
-pub const SCHEMA_SHA256: &str = "626f979c5a7a649d1952e92327c8747c7b05a4850f339f43be127d4793ab35df";
+pub const SCHEMA_SHA256: &str = "b056185720678fb7709b18e37070ac6d574929acd3f83f9c1b26365768eff795";
 
 use crate::base::TopicId;
 use flatbuffers::{FlatBufferBuilder, Follow, InvalidFlatbuffer, Verifiable, VerifierOptions};

@@ -2,7 +2,10 @@
 
 use super::request::more_settings;
 use super::wire::{self, ReplyBody};
-use super::{ErrorCode, GroupTold, Refusal, clients, from_uuid, groups, verified_root};
+use super::{
+    ErrorCode, GroupTold, PolledReply, QueueTold, Refusal, clients, from_uuid, groups, queues,
+    verified_root,
+};
 use crate::base::clients::CoreClients;
 use crate::base::{
     AckLevel, CoreId, Counter, NodeId, Offset, Stage, TimestampMs, TopicId,
@@ -44,6 +47,10 @@ pub enum Reply<'a> {
     Clients(CoreClients),
     /// About consumer groups.
     Group(GroupTold),
+    /// About queues.
+    Queue(QueueTold),
+    /// To a poll of a queue.
+    QueuePolled(PolledReply<'a>),
 }
 
 /// What the broker is and allows.
@@ -135,11 +142,10 @@ pub enum ReplyError {
     Unknown(u8),
 }
 
-type Messages<'a> = Option<Vector<'a, ForwardsUOffset<&'a str>>>;
+pub(super) type Messages<'a> = Option<Vector<'a, ForwardsUOffset<&'a str>>>;
 
 impl<'a> Reply<'a> {
-    /// Reads the header and body of a frame. Allocates for metadata, topics, stages and refusals
-    /// only.
+    /// Reads the header and body of a frame. Allocates for what is asked seldom, and for refusals, only.
     pub fn decode(header: &'a [u8], body: &'a [u8]) -> Result<Self, ReplyError> {
         if header.len() > FRAME_HEADER_BYTES_MAX {
             return Err(malformed("header above its limit"));
@@ -148,6 +154,9 @@ impl<'a> Reply<'a> {
             .map_err(|error| ReplyError::Malformed(error.to_string()))?;
         if let Some(fetched) = root.body_as_fetched() {
             return Ok(Self::Fetched(FetchedReply::checked(&fetched, body)?));
+        }
+        if let Some(polled) = root.body_as_queue_polled() {
+            return Ok(Self::QueuePolled(PolledReply::checked(&polled, body)?));
         }
         if let Some(reply) = root.body_as_stages_reply() {
             return Ok(Self::Stages(stages(&reply, body)?));
@@ -203,9 +212,10 @@ fn decode_cold<'a>(root: &wire::Reply<'a>) -> Result<Reply<'a>, ReplyError> {
             let told = root.body_as_clients_reply().ok_or_else(missing)?;
             Reply::Clients(clients::decode(&told)?)
         }
-        other => match groups::decode_told(root)? {
-            Some(told) => Reply::Group(told),
-            None => return Err(ReplyError::Unknown(other.0)),
+        other => match (groups::decode_told(root)?, queues::decode_told(root)?) {
+            (Some(told), _) => Reply::Group(told),
+            (None, Some(told)) => Reply::Queue(told),
+            (None, None) => return Err(ReplyError::Unknown(other.0)),
         },
     })
 }
@@ -311,7 +321,11 @@ pub(super) fn malformed(why: &str) -> ReplyError {
 }
 
 /// The refusal that an entry names, if it does.
-fn refusal(error: wire::ErrorCode, message: u16, messages: Messages<'_>) -> Option<Refusal> {
+pub(super) fn refusal(
+    error: wire::ErrorCode,
+    message: u16,
+    messages: Messages<'_>,
+) -> Option<Refusal> {
     let code = ErrorCode::from_code(error.0)?;
     let text = messages.and_then(|all| {
         let index = usize::from(message).checked_sub(1)?;

@@ -35,9 +35,10 @@ const MESSAGE_BYTES_MAX: usize = 512;
 
 /// Messages are dropped once a header has this many bytes; the code alone says enough.
 const MESSAGES_UNTIL_BYTES: usize = 16 << 10;
+/// What messages take of a header that begins with them, without their vector.
+pub(super) const MESSAGES_BYTES_MAX: usize = MESSAGES_UNTIL_BYTES + MESSAGE_BYTES_MAX;
 const _: () = assert!(
-    MESSAGES_UNTIL_BYTES
-        + MESSAGE_BYTES_MAX
+    MESSAGES_BYTES_MAX
         + PAGE_SLACK_BYTES
         + REQUEST_PARTITIONS_MAX * (size_of::<wire::FetchedEntry>() + size_of::<u32>())
         <= FRAME_HEADER_BYTES_MAX
@@ -357,8 +358,13 @@ impl ReplyWriter {
         &mut self.scratch
     }
 
+    /// The header that was begun.
+    pub(super) fn resume(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+
     /// Puts an error's message into the header while there is room; the entry's code and the message's position.
-    fn note(&mut self, error: Option<&EngineError>) -> (wire::ErrorCode, u16) {
+    pub(super) fn note(&mut self, error: Option<&EngineError>) -> (wire::ErrorCode, u16) {
         let Some(error) = error else {
             return (wire::ErrorCode::Ok, 0);
         };
@@ -373,7 +379,7 @@ impl ReplyWriter {
         (code, self.messages.len() as u16)
     }
 
-    fn messages(
+    pub(super) fn messages(
         &mut self,
     ) -> Option<WIPOffset<flatbuffers::Vector<'static, flatbuffers::ForwardsUOffset<&'static str>>>>
     {

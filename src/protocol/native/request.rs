@@ -1,7 +1,7 @@
 //! Requests as the broker reads them: a checked view of a header and its body.
 
 use super::wire::{self, RequestBody};
-use super::{ErrorCode, GroupAsk, from_uuid, groups, verified_root};
+use super::{ErrorCode, GroupAsk, PollQueue, QueueAsk, from_uuid, groups, queues, verified_root};
 use crate::base::limits::{
     FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX, FRAME_HEADER_BYTES_MAX, REQUEST_PARTITIONS_MAX,
     TOPIC_NAME_BYTES_MAX,
@@ -59,6 +59,10 @@ pub enum Request<'a> {
     },
     /// About consumer groups.
     Group(GroupAsk),
+    /// About queues.
+    Queue(QueueAsk),
+    /// A consumer of a queue answers, and wants more.
+    PollQueue(PollQueue<'a>),
 }
 
 /// Who the client is and which versions it speaks.
@@ -180,6 +184,9 @@ impl<'a> Request<'a> {
         if let Some(fetch) = root.body_as_fetch() {
             return Ok(Self::Fetch(Fetch::checked(fetch)?));
         }
+        if let Some(poll) = root.body_as_poll_queue() {
+            return Ok(Self::PollQueue(PollQueue::checked(poll)?));
+        }
         decode_cold(&root)
     }
 }
@@ -218,9 +225,10 @@ fn decode_cold<'a>(root: &wire::Request<'a>) -> Result<Request<'a>, RequestError
         RequestBody::Clients => Request::Clients {
             first: root.body_as_clients().ok_or_else(missing)?.first(),
         },
-        other => match groups::decode_ask(root)? {
-            Some(ask) => Request::Group(ask),
-            None => return Err(RequestError::Unknown(other.0)),
+        other => match (groups::decode_ask(root)?, queues::decode_ask(root)?) {
+            (Some(ask), _) => Request::Group(ask),
+            (None, Some(ask)) => Request::Queue(ask),
+            (None, None) => return Err(RequestError::Unknown(other.0)),
         },
     })
 }
@@ -305,7 +313,7 @@ fn alter_topic(alter: &wire::AlterTopic<'_>) -> Result<Request<'static>, Request
     }))
 }
 
-fn topic_ref(topic: &wire::TopicRef<'_>) -> Result<TopicRef, RequestError> {
+pub(super) fn topic_ref(topic: &wire::TopicRef<'_>) -> Result<TopicRef, RequestError> {
     match (topic.id(), topic.name()) {
         (Some(id), _) => Ok(TopicRef::Id(TopicId(from_uuid(id)))),
         (None, Some(name)) => Ok(TopicRef::Name(topic_name(name)?)),

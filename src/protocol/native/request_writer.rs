@@ -306,7 +306,7 @@ fn offset_entry(entry: &OffsetEntry) -> wire::OffsetEntry {
     wire::OffsetEntry::new(&topic, time_ms, entry.key.partition.0, kind)
 }
 
-fn topic_ref(b: &mut Scratch, topic: &TopicRef) -> WIPOffset<wire::TopicRef<'static>> {
+pub(super) fn topic_ref(b: &mut Scratch, topic: &TopicRef) -> WIPOffset<wire::TopicRef<'static>> {
     match topic {
         TopicRef::Id(id) => {
             let args = wire::TopicRefArgs {

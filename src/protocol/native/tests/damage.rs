@@ -18,6 +18,12 @@ fn use_up(header: &[u8], body: &[u8]) -> u32 {
                 assert!(filled.bytes_max as usize <= FETCH_BYTES_MAX);
             }
             Request::ListOffsets(list) => assert_eq!(list.entries().count(), list.count()),
+            Request::PollQueue(poll) => {
+                let mut filled = Polling::default();
+                poll.fill(&mut filled);
+                assert_eq!(filled.poll.answers.len(), poll.count());
+                assert!(filled.poll.bytes_max as usize <= FETCH_BYTES_MAX);
+            }
             other => assert!(!format!("{other:?}").is_empty()),
         }
     }
@@ -30,6 +36,11 @@ fn use_up(header: &[u8], body: &[u8]) -> u32 {
                 assert_eq!(sum, body.len());
             }
             Reply::OffsetsListed(list) => assert_eq!(list.entries().count(), list.count()),
+            Reply::QueuePolled(polled) => {
+                let sum: usize = polled.deliveries().map(|(_, batches)| batches.len()).sum();
+                assert_eq!(sum, body.len());
+                assert_eq!(polled.answered().count(), polled.count());
+            }
             other => assert!(!format!("{other:?}").is_empty()),
         }
     }
@@ -106,7 +117,7 @@ fn a_body_that_does_not_add_up_is_refused() {
     assert!(Reply::decode(take(&stages).header, b"firstthir").is_err());
     let produce = bytes(&requests, "produce");
     assert!(Request::decode(take(&produce).header, b"aaaabb").is_err());
-    for name in ["fetched", "produced", "stages"] {
+    for name in ["fetched", "produced", "stages", "queue_polled"] {
         let frame = bytes(&replies, name);
         let longer = [take(&frame).body, b"x"].concat();
         assert!(matches!(

@@ -7,6 +7,7 @@ mod clients;
 mod damage;
 mod groups;
 mod limits;
+mod queues;
 
 use super::*;
 use crate::base::checksum::crc32;
@@ -138,6 +139,7 @@ fn frame(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = topic_requests();
     all.extend(groups::requests());
+    all.extend(queues::requests());
     all
 }
 
@@ -242,6 +244,7 @@ fn stages() -> CoreStages {
 fn replies() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = topic_replies();
     all.extend(groups::replies());
+    all.extend(queues::replies());
     all
 }
 
