@@ -1,6 +1,6 @@
 //! Why a call of the client fails.
 
-use crate::base::Offset;
+use crate::base::{CoreId, Offset};
 use crate::client::session::SessionError;
 use crate::protocol::native::{Refusal, TooLarge};
 use std::time::Duration;
@@ -64,6 +64,18 @@ pub enum ClientError {
         partition: u32,
         /// How many there are.
         partitions: u32,
+    },
+    /// Another core answers than the one that has what is wanted.
+    #[error(
+        "{address} leads to core {found}, not {wanted}: a consumer of a queue must reach the port of every core"
+    )]
+    WrongCore {
+        /// The address.
+        address: String,
+        /// The core that was wanted.
+        wanted: CoreId,
+        /// The one that answers.
+        found: CoreId,
     },
     /// Bytes came back that are no records, or not those that were stored.
     #[error("topic {topic} partition {partition} at offset {offset}: {cause}")]

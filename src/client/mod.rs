@@ -35,6 +35,26 @@
 //! println!("{} acked, {} failed, {} unknown", totals.acked, totals.failed, totals.unknown);
 //! # Ok::<(), millrace::client::ClientError>(())
 //! ```
+//! To take from a queue and answer:
+//! ```no_run
+//! use millrace::client::blocking::{Client, ClientOptions, QueueOptions};
+//! use std::time::Duration;
+//!
+//! let mut client = Client::connect(["127.0.0.1:7420"], ClientOptions::default())?;
+//! let mut consumer = client.queue_consumer("jobs", QueueOptions::default())?;
+//! let answerer = consumer.answerer();
+//! loop {
+//!     for delivered in consumer.poll(Duration::from_secs(1))? {
+//!         let delivered = delivered?;
+//!         match delivered.record.value {
+//!             Some(_) => answerer.ack(delivered.receipt),
+//!             None => answerer.reject(delivered.receipt),
+//!         }
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), millrace::client::ClientError>(())
+//! ```
 //! To read:
 //! ```no_run
 //! use millrace::client::blocking::{Client, ClientOptions, ConsumerOptions, StartAt};
@@ -52,6 +72,7 @@
 //! # Ok::<(), millrace::client::ClientError>(())
 //! ```
 
+mod answers;
 pub mod backoff;
 mod batcher;
 pub mod blocking;
@@ -70,6 +91,7 @@ pub use partitioner::{Partitioner, Target, murmur2};
 
 // The wire's nouns that a program on the driver holds in its hands.
 pub use crate::protocol::native::{
-    CoreAddress, FetchPartition, FetchRequest, FetchedReply, NewTopic, ProducedReply, Refusal,
-    Reply, TopicChange, TopicInfo, TopicRef, TopicSettings,
+    AnswerKind, CoreAddress, Delivered, FetchPartition, FetchRequest, FetchedReply, NewQueue,
+    NewTopic, PolledReply, Polling, ProducedReply, QueueAnswer, QueueAsk, QueueInfo, QueueTold,
+    Refusal, Reply, TopicChange, TopicInfo, TopicRef, TopicSettings,
 };

@@ -311,6 +311,10 @@ impl Client {
         Ok(partitions.iter().copied().zip(offsets).collect())
     }
 
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
     fn metadata(&mut self, query: &MetadataQuery) -> Result<MetadataPage, ClientError> {
         let page = self.call(
             true,

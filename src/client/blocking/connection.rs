@@ -68,6 +68,25 @@ impl Connection {
         self.take()
     }
 
+    /// The next reply, for one who keeps the ledger of what was asked apart and holds it against that.
+    pub(super) fn receive_unchecked(&mut self) -> Result<(u32, Reply<'_>), ClientError> {
+        while !self.holds_reply()? {
+            self.read()?;
+        }
+        match self.session.inbox.next() {
+            Ok(reply) => Ok(reply.expect("a whole frame is there")),
+            Err(cause) => Err(ClientError::Session {
+                address: self.address.clone(),
+                cause,
+            }),
+        }
+    }
+
+    /// Whom it leads to, for a person.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Whether a reply is there, without waiting for it.
     pub(super) fn is_ready(&mut self) -> Result<bool, ClientError> {
         if self.holds_reply()? {

@@ -90,6 +90,23 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    pub(super) fn new(
+        topic: &'a str,
+        partition: u32,
+        offset: Offset,
+        inner: record::Record<'a>,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            offset,
+            timestamp: inner.timestamp,
+            key: inner.key,
+            value: inner.value,
+            inner,
+        }
+    }
+
     /// Its headers.
     pub fn headers(&self) -> impl Iterator<Item = RecordHeader<'a>> + use<'a> {
         self.inner.headers()
@@ -272,15 +289,8 @@ fn records<'a>(
             record::records(&batch).filter_map(move |inner| match inner {
                 Ok(inner) => {
                     let offset = Offset(base.0.wrapping_add(inner.offset_delta as u64));
-                    (offset >= span.from).then_some(Ok(Record {
-                        topic: &topic.name,
-                        partition,
-                        offset,
-                        timestamp: inner.timestamp,
-                        key: inner.key,
-                        value: inner.value,
-                        inner,
-                    }))
+                    let record = Record::new(&topic.name, partition, offset, inner);
+                    (offset >= span.from).then_some(Ok(record))
                 }
                 Err(error) => Some(Err(ClientError::Damaged {
                     topic: topic.name.clone(),

@@ -3,7 +3,8 @@
 //! ```text
 //!   Client ── admin calls, retried where that is safe ──> one connection
 //!     ├── producer() ──> Producer ── a connection per core that owns partitions of the topic, pipelined
-//!     └── consumer() ──> Consumer <── a thread and a connection per such core, one fetch ahead
+//!     ├── consumer() ──> Consumer <── a thread and a connection per such core, one fetch ahead
+//!     └── queue_consumer() ──> QueueConsumer <── the same, one poll ahead; what it gets, it answers for
 //! ```
 //! Each value belongs to one thread at a time and owns its connections; make as many as you like. A lost connection is
 //! made again with bounded, jittered backoff; what that means for records that were in flight, [`Producer`] tells.
@@ -14,6 +15,8 @@ mod consumer;
 mod fetcher;
 mod groups;
 mod producer;
+mod queue;
+mod queues;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +24,8 @@ pub use admin::{Client, ClientOptions};
 pub use consumer::{Consumer, ConsumerOptions, Record, StartAt};
 pub use groups::GroupState;
 pub use producer::{Delivery, Outcome, Producer, ProducerOptions, Totals};
+pub use queue::{Answerer, QueueConsumer, QueueOptions, QueueRecord, Receipt, Settled};
+pub use queues::{PartitionState, QueueStates};
 
 use crate::client::backoff::{Backoff, BackoffOptions};
 use crate::client::{ClientError, Cluster};
