@@ -7,6 +7,7 @@ use crate::cli::exit::exit_help;
 use crate::cli::group::GroupCommand;
 use crate::cli::print::Output;
 use crate::cli::produce::ProduceArgs;
+use crate::cli::queue::QueueCommand;
 use crate::cli::repair::RepairArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::topic::TopicCommand;
@@ -58,6 +59,9 @@ pub enum Command {
     /// List and describe consumer groups, set their offsets, delete them
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Make, list, describe, purge and delete queues; take messages from one, and bring its dead letters back
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Write lines of a file or of the standard input to a topic, one message each
     Produce(ProduceArgs),
     /// Print the messages of a topic

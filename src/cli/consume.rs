@@ -90,7 +90,7 @@ pub fn run(args: &ConsumeArgs, server: &Endpoint, output: Output) -> Result<(), 
 }
 
 /// The standard output without the line buffer that std puts in front of it.
-fn raw_output() -> Result<File, Failure> {
+pub(in crate::cli) fn raw_output() -> Result<File, Failure> {
     let descriptor = std::io::stdout().as_fd().try_clone_to_owned();
     let descriptor = descriptor.map_err(|error| Failure::output(&error))?;
     Ok(File::from(descriptor))
@@ -111,6 +111,7 @@ fn print(
                 partition: record.partition,
                 offset: record.offset.0,
                 timestamp_ms: record.timestamp.0,
+                deliveries: 0,
                 key: record.key,
                 value: record.value,
             })?;

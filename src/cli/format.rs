@@ -6,6 +6,7 @@
 //! | `%p` | partition | `%S` | length of the value, -1 if it is null |
 //! | `%o` | offset | `%k` | key |
 //! | `%T` | timestamp in milliseconds | `%K` | length of the key, -1 if it is null |
+//! | `%d` | which delivery of a queue, 0 if it is none | | |
 //! | `%%` | a percent sign | `\n` `\t` `\r` `\0` `\\` `\xNN` | that byte |
 
 use crate::cli::values::escape;
@@ -22,6 +23,8 @@ pub struct Fields<'a> {
     pub offset: u64,
     /// Milliseconds since 1970.
     pub timestamp_ms: i64,
+    /// Which delivery of it this is, of a queue; else 0.
+    pub deliveries: u32,
     /// Key, if any.
     pub key: Option<&'a [u8]>,
     /// Value, if any.
@@ -41,6 +44,7 @@ enum Piece {
     Partition,
     Offset,
     Timestamp,
+    Deliveries,
     Key,
     KeyLength,
     Value,
@@ -57,6 +61,7 @@ impl Format {
                 Piece::Partition => print_number(i128::from(record.partition), out),
                 Piece::Offset => print_number(i128::from(record.offset), out),
                 Piece::Timestamp => print_number(i128::from(record.timestamp_ms), out),
+                Piece::Deliveries => print_number(i128::from(record.deliveries), out),
                 Piece::Key => out.extend_from_slice(record.key.unwrap_or_default()),
                 Piece::KeyLength => print_number(length(record.key), out),
                 Piece::Value => out.extend_from_slice(record.value.unwrap_or_default()),
@@ -102,6 +107,7 @@ impl Format {
             b'p' => Piece::Partition,
             b'o' => Piece::Offset,
             b'T' => Piece::Timestamp,
+            b'd' => Piece::Deliveries,
             b'k' => Piece::Key,
             b'K' => Piece::KeyLength,
             b'v' | b's' => Piece::Value,
@@ -112,7 +118,7 @@ impl Format {
             }
             other => {
                 return Err(format!(
-                    "unknown token %{}: use %t %p %o %k %v %T %K %S or %%",
+                    "unknown token %{}: use %t %p %o %k %v %T %K %S %d or %%",
                     char::from(other).escape_default()
                 ));
             }
@@ -170,13 +176,15 @@ mod tests {
         partition: 3,
         offset: u64::MAX,
         timestamp_ms: i64::MIN,
+        deliveries: 7,
         key: None,
         value: Some(b"a\xff\0b"),
     };
 
     #[test]
     fn every_token_and_escape_prints() {
-        let cases: [(&str, &[u8]); 9] = [
+        let cases: [(&str, &[u8]); 10] = [
+            ("%d", b"7"),
             ("%v\\n", b"a\xff\0b\n"),
             ("%s", b"a\xff\0b"),
             ("%t/%p@%o", b"logs/3@18446744073709551615"),

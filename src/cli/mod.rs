@@ -30,6 +30,7 @@ pub mod offline;
 pub mod print;
 pub mod produce;
 pub mod pump;
+pub mod queue;
 pub mod repair;
 pub mod serve;
 pub mod serving;
@@ -77,6 +78,7 @@ fn perform(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Topic(command) => topic::run(command, &server(args)?, args.output),
         Command::Group(command) => group::run(command, &server(args)?, args.output),
+        Command::Queue(command) => queue::run(command, &server(args)?, args.output),
         Command::Produce(flags) => produce::run(flags, &server(args)?, args.output),
         Command::Consume(flags) => consume::run(flags, &server(args)?, args.output),
         Command::Serve(args) => serve::run(args),

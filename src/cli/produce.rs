@@ -1,7 +1,8 @@
 //! `millrace produce`: lines in, records out, and a true account of what became of each.
 
 use crate::base::AckLevel;
-use crate::base::limits::BATCH_BYTES_MAX;
+use crate::base::limits::{BATCH_BYTES_MAX, QUEUE_DELAY_MS_MAX};
+use crate::cli::bench::values::parse_time;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::lines::{Lines, Step, split_key};
@@ -56,6 +57,22 @@ pub struct ProduceArgs {
     #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=60_000))]
     pub linger_ms: u64,
 
+    /// A header of every message; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]
+    pub header: Vec<(String, String)>,
+
+    /// Queues deliver the messages only when they are so old, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = parse_delay)]
+    pub delay: Option<u64>,
+
+    /// Queues do not deliver the messages when they are older, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    pub ttl: Option<u64>,
+
+    /// Queues deliver messages of a higher priority first: 0 to 9
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: Option<u8>,
+
     /// Messages end with NUL instead of a line end
     #[arg(short = 'z')]
     pub nul_separated: bool,
@@ -68,6 +85,41 @@ fn parse_batch_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no header: use NAME=VALUE")),
+    }
+}
+
+fn parse_delay(text: &str) -> Result<u64, String> {
+    let ms = parse_ttl(text)?;
+    match ms <= u64::from(QUEUE_DELAY_MS_MAX) {
+        true => Ok(ms),
+        false => Err("a delay has at most 7 days".to_owned()),
+    }
+}
+
+fn parse_ttl(text: &str) -> Result<u64, String> {
+    let ms = parse_time(text)?.as_millis();
+    u64::try_from(ms).map_err(|_| format!("{text} is too long"))
+}
+
+impl ProduceArgs {
+    /// The headers of every message: those asked for, and those that queues read.
+    fn headers(&self) -> Vec<(String, String)> {
+        let ours = [
+            ("millrace-delay-ms", self.delay),
+            ("millrace-ttl-ms", self.ttl),
+            ("millrace-priority", self.priority.map(u64::from)),
+        ];
+        let ours = ours
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
+        self.header.iter().cloned().chain(ours).collect()
+    }
+}
+
 /// Reads to the end of the input, then waits for every ack.
 pub fn run(args: &ProduceArgs, server: &Endpoint, output: Output) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
@@ -77,6 +129,7 @@ pub fn run(args: &ProduceArgs, server: &Endpoint, output: Output) -> Result<(), 
     let mut run = Run {
         args,
         interrupt,
+        headers: args.headers(),
         progress: progress(source.bytes),
         tally: Tally::default(),
         began: Instant::now(),
@@ -182,6 +235,7 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
 
 struct Run<'a> {
     args: &'a ProduceArgs,
+    headers: Vec<(String, String)>,
     interrupt: Interrupt,
     progress: ProgressBar,
     tally: Tally,
@@ -225,7 +279,9 @@ impl Run<'_> {
             (None, Some(key)) => Target::Key(key),
             (None, None) => Target::Any,
         };
-        out.send(target, None, key, Some(value), &[])?;
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        out.send(target, None, key, Some(value), &headers.collect::<Vec<_>>())?;
         self.tally.messages += 1;
         self.tally.bytes += (key.map_or(0, <[u8]>::len) + value.len()) as u64;
         Ok(())

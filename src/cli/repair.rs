@@ -125,7 +125,7 @@ fn partition(text: &str, catalog: Option<&Catalog>) -> Result<PartitionKey, Fail
 }
 
 /// Asks on a terminal; without one, wants to be told beforehand.
-fn agree(is_terminal: bool) -> Result<(), Failure> {
+pub(in crate::cli) fn agree(is_terminal: bool) -> Result<(), Failure> {
     let nothing = "nothing was changed";
     if !is_terminal {
         let line = format!("{nothing}: nobody can be asked here; add --yes to go on");

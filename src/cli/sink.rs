@@ -63,6 +63,7 @@ mod tests {
             partition: 0,
             offset: 0,
             timestamp_ms: 0,
+            deliveries: 0,
             key: None,
             value: Some(value),
         }
