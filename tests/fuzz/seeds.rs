@@ -179,6 +179,21 @@ fn conversations() -> Vec<Vec<u8>> {
             .flat_map(|frame| [&script_of(frame)[..], &silence].concat())
             .collect(),
     );
+    // A consumer that takes, answers and waits.
+    let named = |name: &str| {
+        let line = |line: &&str| line.split(' ').take(2).eq(["request", name]);
+        let requests = GOLDENS.lines().filter(|line| line.starts_with("request"));
+        script_of(&golden[requests.clone().position(|one| line(&one)).unwrap()])
+    };
+    let polls = ["poll_queue"; 4];
+    let queue = ["hello", "create_topic", "create_queue", "join_queue"];
+    scripts.push(
+        queue
+            .iter()
+            .chain(&polls)
+            .flat_map(|name| named(name))
+            .collect(),
+    );
     let raw = [&[2, golden[0].len() as u8, 0][..], &golden[0]].concat();
     scripts.push([raw, script_of(&golden[1])].concat());
     scripts

@@ -17,6 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(sum, body.len());
         }
         Ok(Reply::OffsetsListed(listed)) => assert_eq!(listed.entries().count(), listed.count()),
+        Ok(Reply::QueuePolled(polled)) => {
+            let sum: usize = polled.deliveries().map(|(_, batches)| batches.len()).sum();
+            assert_eq!(sum, body.len());
+            assert_eq!(polled.answered().count(), polled.count());
+        }
         Ok(other) => assert!(!format!("{other:?}").is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

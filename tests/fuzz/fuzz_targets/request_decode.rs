@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use millrace::protocol::native::{FetchRequest, Greeting, Request};
+use millrace::protocol::native::{FetchRequest, Greeting, Polling, Request};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&body, rest)) = bytes.split_first() else {
@@ -25,6 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(filled.partitions.len(), fetch.count());
         }
         Request::ListOffsets(list) => assert_eq!(list.entries().count(), list.count()),
+        Request::PollQueue(poll) => {
+            let mut filled = Polling::default();
+            poll.fill(&mut filled);
+            assert_eq!(filled.poll.answers.len(), poll.count());
+        }
         other => assert!(!format!("{other:?}").is_empty()),
     }
 });

@@ -9,7 +9,10 @@ use millrace::base::record::records;
 use millrace::base::{AckLevel, Offset, PartitionKey, PartitionNo, RecordBatch, TopicId};
 use millrace::client::session::{Session, SessionError};
 use millrace::client::{FetchPartition, FetchRequest, Reply, TopicRef};
-use millrace::protocol::native::{GroupAsk, MetadataQuery, OffsetEntry, OffsetQuery};
+use millrace::base::queue::Span;
+use millrace::protocol::native::{
+    AnswerKind, GroupAsk, MetadataQuery, OffsetEntry, OffsetQuery, Polling, QueueAnswer, QueueAsk,
+};
 use millrace_fuzz::script::{self, Act};
 use std::time::Duration;
 
@@ -21,12 +24,45 @@ fn key(partition: u32) -> PartitionKey {
 
 fn ask(Session { ledger, outbox, .. }: &mut Session, kind: u8) {
     let count = u32::from(kind >> 4);
-    let asked = match kind % 9 {
+    let asked = match kind % 11 {
         0 => outbox.metadata(ledger, &MetadataQuery::All { after: None }),
         1 => outbox.delete_topic(ledger, &TopicRef::Id(TopicId(7))),
         2 => outbox.describe_topic(ledger, &TopicRef::Name("t".to_owned()), count),
         3 => outbox.stages(ledger),
         8 => outbox.clients(ledger, count),
+        9 => {
+            let name = "q".to_owned();
+            let ask = match kind & 48 {
+                0 => QueueAsk::List {
+                    only: None,
+                    after: Some(name),
+                },
+                16 => QueueAsk::Describe { name, first: count },
+                32 => QueueAsk::Held {
+                    name,
+                    partition: PartitionNo(count),
+                },
+                _ => QueueAsk::Join {
+                    name,
+                    at_most_once: false,
+                },
+            };
+            outbox.queue(ledger, &ask)
+        }
+        10 => {
+            let answer = QueueAnswer {
+                partition: PartitionNo(0),
+                span: Span {
+                    from: Offset(1),
+                    until: Offset(2),
+                    deliveries: 1,
+                },
+                kind: AnswerKind::Ack,
+            };
+            let mut polling = Polling::default();
+            polling.poll.answers = vec![answer; count as usize];
+            outbox.poll_queue(ledger, &polling)
+        }
         4 => {
             let entries: Vec<_> = (0..count).map(|number| (key(number), 1)).collect();
             outbox.produce(ledger, AckLevel::Written, entries.into_iter())
@@ -81,6 +117,11 @@ fn use_up(reply: &Reply<'_>) {
                     }
                     rest = &rest[batch.bytes().len()..];
                 }
+            }
+        }
+        Reply::QueuePolled(polled) => {
+            for (delivered, batches) in polled.deliveries() {
+                assert_eq!(delivered.bytes as usize, batches.len());
             }
         }
         Reply::Produced(produced) => assert_eq!(produced.entries().count(), produced.count()),

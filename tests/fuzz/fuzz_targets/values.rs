@@ -52,6 +52,7 @@ fn formats(text: &str) {
         partition: u32::MAX,
         offset: u64::MAX,
         timestamp_ms: i64::MIN,
+        deliveries: u32::MAX,
         key: None,
         value: Some(b"value"),
     };

@@ -1,13 +1,13 @@
 //! An engine that remembers little and answers everything: what the protocol and net make of a request is under test,
 //! not what a broker would do with it.
 
-use millrace::base::queue::Span;
-use millrace::base::limits::{TOPIC_PARTITIONS_MAX, TOPICS_MAX};
+use millrace::base::limits::{QUEUE_POLL_ITEMS_MAX, TOPIC_PARTITIONS_MAX, TOPICS_MAX};
+use millrace::base::queue::{Answered, Counts, Held, HeldRun, Span, Standing};
 use millrace::base::{
     AckLevel, Body, CoreId, Offset, PartitionKey, PartitionNo, RecordBatch, TimestampMs, TopicId,
 };
 use millrace::engine::{
-    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Engine, EngineError, FetchPartition,
+    AlterTopic, CoreAddress, CoreStages, DeleteTopic, Delivered, Engine, EngineError, FetchPartition,
     FetchRequest, FetchedPartition, GroupListing, GroupReply, GroupRequest, NewQueue, NewTopic,
     OffsetQuery, PartitionInfo, Produced, QueueInfo, QueuePoll, QueuePolled, QueueState, TopicInfo,
     TopicRef,
@@ -17,8 +17,10 @@ use millrace::io::sim::{SimIo, SimSource};
 use millrace::io::{Io, Monotonic};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The length of the file that spans are served from.
@@ -40,6 +42,7 @@ struct Inner {
     coordinator: RefCell<Coordinator>,
     group_replies: RefCell<BTreeMap<group::Ticket, GroupReply>>,
     group_requests: Cell<u128>,
+    queues: RefCell<BTreeMap<String, QueueInfo>>,
 }
 
 /// A produce that settles at a time of its own.
@@ -59,6 +62,7 @@ impl Forgetful {
             coordinator: RefCell::new(Coordinator::new(group::Options::default())),
             group_replies: RefCell::default(),
             group_requests: Cell::new(0),
+            queues: RefCell::default(),
         };
         Self {
             inner: Rc::new(inner),
@@ -142,11 +146,18 @@ impl Forgetful {
     }
 }
 
+impl Forgetful {
+    fn queue(&self, name: &str) -> Result<QueueInfo, EngineError> {
+        let found = self.inner.queues.borrow().get(name).cloned();
+        found.ok_or_else(|| EngineError::UnknownQueue(name.to_owned()))
+    }
+}
+
 impl Engine for Forgetful {
     type Chunk = Rc<[u8]>;
     type Source = SimSource;
     type Ticket = Ticket;
-    type Consumer = ();
+    type Consumer = Cell<u64>;
 
     async fn room(&self) {}
 
@@ -321,49 +332,129 @@ impl Engine for Forgetful {
         Ok(self.inner.coordinator.borrow().list())
     }
 
-    async fn create_queue(&self, _: NewQueue) -> Result<QueueInfo, EngineError> {
-        Err(no_queues())
+    async fn create_queue(&self, queue: NewQueue) -> Result<QueueInfo, EngineError> {
+        let topic = self.topic(&queue.topic)?;
+        let mut queues = self.inner.queues.borrow_mut();
+        if queues.contains_key(&queue.name) {
+            return Err(EngineError::QueueExists(queue.name));
+        }
+        let info = QueueInfo {
+            id: TopicId(1 << 100 | queues.len() as u128),
+            name: queue.name.clone(),
+            topic_id: topic.id,
+            topic: topic.name,
+            dead_letters: queue.dead_letters.map(|topic| format!("{topic:?}")),
+            settings: queue.settings,
+            owners: topic.owners,
+        };
+        queues.insert(queue.name, info.clone());
+        Ok(info)
     }
 
-    async fn delete_queue(&self, _: String) -> Result<(), EngineError> {
-        Err(no_queues())
+    async fn delete_queue(&self, name: String) -> Result<(), EngineError> {
+        let removed = self.inner.queues.borrow_mut().remove(&name);
+        removed.map(drop).ok_or(EngineError::UnknownQueue(name))
     }
 
-    fn queues(&self, _: Option<&str>) -> Result<Vec<QueueInfo>, EngineError> {
-        Ok(Vec::new())
+    fn queues(&self, which: Option<&str>) -> Result<Vec<QueueInfo>, EngineError> {
+        match which {
+            Some(name) => self.queue(name).map(|queue| vec![queue]),
+            None => Ok(self.inner.queues.borrow().values().cloned().collect()),
+        }
     }
 
     async fn describe_queue(
         &self,
-        _: String,
+        name: String,
     ) -> Result<(QueueInfo, Vec<QueueState>), EngineError> {
-        Err(no_queues())
+        let queue = self.queue(&name)?;
+        let state = |no: u32| QueueState {
+            partition: PartitionNo(no),
+            core: CoreId(0),
+            counts: match no % 3 {
+                0 => Err(EngineError::Damaged("that is what it is".to_owned())),
+                _ => Ok(Counts::default()),
+            },
+        };
+        let states = (0..queue.owners.len() as u32).map(state).collect();
+        Ok((queue, states))
     }
 
-    async fn purge_queue(&self, _: String) -> Result<u64, EngineError> {
-        Err(no_queues())
+    async fn purge_queue(&self, name: String) -> Result<u64, EngineError> {
+        self.queue(&name).map(|queue| queue.owners.len() as u64)
     }
 
     async fn held_by_queue(
         &self,
-        _: String,
-        _: PartitionNo,
-    ) -> Result<Vec<(Span, bool)>, EngineError> {
-        Err(no_queues())
+        name: String,
+        partition: PartitionNo,
+    ) -> Result<Held, EngineError> {
+        self.queue(&name)?;
+        let run = |no: u64| HeldRun {
+            span: Span {
+                from: Offset(no),
+                until: Offset(no + 1),
+                deliveries: no as u32,
+            },
+            first: (no > 0).then_some(TimestampMs(-1)),
+            standing: Standing::Ready,
+        };
+        Ok(Held {
+            runs: (0..u64::from(partition.0 % 2_000)).map(run).collect(),
+            more: false,
+            backlog: (Offset(9), Offset(9)),
+        })
     }
 
-    fn join_queue(&self, _: &str, _: bool) -> Result<(), EngineError> {
-        Err(no_queues())
+    fn join_queue(&self, name: &str, _: bool) -> Result<Cell<u64>, EngineError> {
+        self.queue(name).map(|_| Cell::new(0))
     }
 
+    /// Every third poll finds nothing and waits.
     async fn poll_queue(
         &self,
-        (): &(),
-        _: &QueuePoll,
-        _: impl Future<Output = ()>,
-        _: &mut QueuePolled,
+        polls: &Cell<u64>,
+        poll: &QueuePoll,
+        hurried: impl Future<Output = ()>,
+        reply: &mut QueuePolled,
     ) -> Result<(), EngineError> {
-        Err(no_queues())
+        polls.set(polls.get() + 1);
+        reply.answered.clear();
+        reply.deliveries.clear();
+        reply.batches.clear();
+        for answer in &poll.answers {
+            let taken = answer.span.until.0 - answer.span.from.0;
+            reply.answered.push(Answered { taken, stale: 0 });
+        }
+        if poll.credit == 0 {
+            return Ok(());
+        }
+        if polls.get() % 3 == 0 {
+            let mut time = pin!(self.inner.io.sleep(poll.wait_max));
+            let mut hurried = pin!(hurried);
+            let either = poll_fn(|context| {
+                let is_over = hurried.as_mut().poll(context).is_ready()
+                    || time.as_mut().poll(context).is_ready();
+                if is_over { Poll::Ready(()) } else { Poll::Pending }
+            });
+            either.await;
+            return Ok(());
+        }
+        for no in 0..poll.credit.min(QUEUE_POLL_ITEMS_MAX as u32) {
+            let from = Offset(u64::from(no));
+            reply.batches.push(7);
+            reply.deliveries.push(Delivered {
+                partition: PartitionNo(0),
+                span: Span {
+                    from,
+                    until: Offset(from.0 + 1),
+                    deliveries: 1,
+                },
+                first: TimestampMs(0),
+                bytes: 1,
+            });
+        }
+        Ok(())
     }
 
     fn stages(&self) -> CoreStages {
@@ -374,8 +465,4 @@ impl Engine for Forgetful {
             counters: Vec::new(),
         }
     }
-}
-
-fn no_queues() -> EngineError {
-    EngineError::UnknownQueue("there are none here".to_owned())
 }
