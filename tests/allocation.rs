@@ -1,5 +1,5 @@
-//! Goal: after warm-up, what the broker's core allocates for a produce or a fetch depends on bytes and disk operations,
-//! never on how many records there are, and per record of a batch of 1,000 it is next to nothing.
+//! Goal: after warm-up, what the broker's core allocates for a produce, a fetch or a poll of a queue depends on bytes and disk
+//! operations, never on how many records there are, and per record of a batch of 1,000 it is next to nothing.
 //!
 //! Method: a whole core in this process (io_uring, shard, net) on a thread of its own, a client over plain sockets on
 //! this one. The allocator counts what the core's thread asks for, and nothing else. Each is measured twice: with 32
@@ -20,10 +20,12 @@
 mod wire;
 
 use millrace::base::limits::PRODUCER_EXPIRATION_MS_DEFAULT;
+use millrace::base::queue::QueueSettings;
 use millrace::base::record::BatchBuilder;
 use millrace::base::{AckLevel, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs};
 use millrace::client::blocking::{Client, ClientOptions};
 use millrace::client::session::Session;
+use millrace::client::{AnswerKind, NewQueue, Polling, QueueAnswer, QueueAsk, TopicRef};
 use millrace::engine::CoreAddress;
 use millrace::io::uring::{self, Uring, UringMailbox, UringSource};
 use millrace::io::{Io, Listener};
@@ -252,6 +254,73 @@ impl Asker {
     }
 }
 
+/// A consumer of a queue on the asker's topic: acks what it got with the poll that asks for more.
+struct Poller {
+    asker: Asker,
+    polling: Polling,
+}
+
+impl Poller {
+    fn new(address: SocketAddr, mut asker: Asker, name: &str) -> Self {
+        let options = ClientOptions::default();
+        let mut client = Client::connect([address.to_string()], options).unwrap();
+        let queue = NewQueue {
+            name: name.to_owned(),
+            topic: TopicRef::Id(asker.key.topic),
+            dead_letters: None,
+            from_end: false,
+            settings: QueueSettings::default(),
+        };
+        client.create_queue(&queue).unwrap();
+        let ask = QueueAsk::Join {
+            name: name.to_owned(),
+            at_most_once: false,
+        };
+        let Session { outbox, ledger, .. } = &mut asker.session;
+        outbox.queue(ledger, &ask).unwrap();
+        asker.send(&[]);
+        asker.answer(|reply| assert!(matches!(reply, Reply::Queue(_)), "{reply:?}"));
+        let mut polling = Polling::default();
+        polling.poll.wait_max = Duration::from_secs(5);
+        polling.poll.bytes_max = 1 << 20;
+        Self { asker, polling }
+    }
+
+    fn poll(&mut self, records: u64) {
+        self.polling.delivered_max += records;
+        let Session { outbox, ledger, .. } = &mut self.asker.session;
+        outbox.poll_queue(ledger, &self.polling).unwrap();
+        self.asker.send(&[]);
+        let polling = &mut self.polling;
+        polling.poll.answers.clear();
+        self.asker.answer(|reply| {
+            let Reply::QueuePolled(polled) = reply else {
+                panic!("{reply:?}")
+            };
+            assert!(polled.answered().all(|one| one.stale == 0));
+            let acks = polled.deliveries().map(|(delivered, _)| QueueAnswer {
+                partition: delivered.partition,
+                span: delivered.span,
+                kind: AnswerKind::Ack,
+            });
+            polling.poll.answers.extend(acks);
+            assert!(!polling.poll.answers.is_empty());
+        });
+    }
+}
+
+/// What a poll costs that acks so many records, and gets as many.
+fn poll_cost(address: SocketAddr, records: u64) -> f64 {
+    let name = format!("queue-{records}");
+    let mut asker = Asker::new(address, &name);
+    let batch = batch(records, 100);
+    for _ in 0..(WARM_UP + MEASURED + TRACED) / IN_FLIGHT {
+        asker.produce(&batch, IN_FLIGHT);
+    }
+    let mut poller = Poller::new(address, asker, &name);
+    measure(&format!("poll {name}"), 1, |_, _| poller.poll(records))
+}
+
 /// Allocations of the core for each of the requests that `ask` makes: given the number of the first, and how many to
 /// have in flight.
 fn measure(what: &str, in_flight: u64, mut ask: impl FnMut(u64, u64)) -> f64 {
@@ -459,6 +528,11 @@ fn allocations_do_not_grow_with_the_records() {
         }
         assert!(small.produce < SMALL_MAX, "produce: {}", small.produce);
         assert!(small.fetch < SMALL_MAX, "fetch: {}", small.fetch);
+        let (one, thousand) = (poll_cost(address, 1), poll_cost(address, 1_000));
+        assert!(
+            thousand < one + NOISE && thousand < ALONE_MAX,
+            "poll: {one} for one record, {thousand} for 1,000"
+        );
         for (records, bound) in [(1, SMALL_MAX), (1_000, 1_000.0 * PER_RECORD_MAX)] {
             let (produce, fetch) = kafka_cost(kafka, records, 100);
             assert!(produce < bound, "Kafka's produce: {produce}");
