@@ -38,6 +38,7 @@ pub(crate) struct Load {
 /// What was done.
 #[derive(Default, Debug)]
 pub(crate) struct Done {
+    /// Stored, whether their producer knows it or not.
     pub(crate) messages: u64,
     pub(crate) deliveries: u64,
     pub(crate) acked: u64,
@@ -98,20 +99,20 @@ pub(crate) fn run(load: &Load) -> Done {
         if round == 0 {
             make(&broker);
         }
-        let more = (load.messages - sent) / (rounds - round);
-        let ids = sent..sent + more;
-        sent += more;
-        done.killed += round_of(load, &broker, ids, round + 1 == rounds, &seen, &mut prng);
-        if round + 1 < rounds {
-            broker.kill();
-            done.killed += 1;
-        } else {
+        let until = sent + (load.messages - sent) / (rounds - round);
+        let is_last = round + 1 == rounds;
+        let (next, killed) = round_of(load, &broker, sent..until, is_last, &seen, &mut prng);
+        sent = next;
+        done.killed += killed;
+        if is_last {
             account(&broker, &seen.lock().unwrap(), &mut done);
             let (status, said) = broker.stop();
             assert!(status.success(), "{said:?}");
+        } else {
+            broker.kill();
+            done.killed += 1;
         }
     }
-    done.messages = sent;
     done
 }
 
@@ -142,8 +143,8 @@ fn make(broker: &Broker) {
     client.create_queue(&queue).unwrap();
 }
 
-/// Everybody works until the broker is to die, or, in the last round, until the queue is empty. Returns how many consumers
-/// were killed.
+/// Everybody works until the broker is to die, or, in the last round, until the queue is empty. Returns the first id that was
+/// not sent, and how many consumers were killed.
 fn round_of(
     load: &Load,
     broker: &Broker,
@@ -151,10 +152,14 @@ fn round_of(
     is_last: bool,
     seen: &Shared,
     prng: &mut Prng,
-) -> u64 {
+) -> (u64, u64) {
     let over = Arc::new(AtomicBool::new(false));
     let addresses = broker.addresses();
     let mut threads = Vec::new();
+    let (before, share) = (
+        seen.lock().unwrap().produced.len() as u64,
+        ids.end - ids.start,
+    );
     let (at, shared) = (addresses.clone(), Arc::clone(seen));
     let producer = std::thread::spawn(move || produce(&at, ids, &shared));
     for _ in 0..load.consumers {
@@ -166,33 +171,38 @@ fn round_of(
     }
     let victim = Process::start(&addresses);
     if is_last {
-        producer.join().unwrap();
+        let next = producer.join().unwrap();
         let killed = victim.kill(seen);
         drain(&addresses, load.messages, seen);
         over.store(true, Ordering::SeqCst);
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
-        return killed;
+        return (next, killed);
     }
-    // Some of the round's messages are there by then, and in the hands of somebody.
-    std::thread::sleep(Duration::from_millis(200 + prng.below(400)));
+    // In the middle of the round: of its messages some are there by then, and in the hands of somebody.
+    let goal = before + share / 4 + prng.below(share / 2 + 1);
+    let until = Instant::now() + DRAIN;
+    while (seen.lock().unwrap().produced.len() as u64) < goal {
+        assert!(Instant::now() < until, "the producer does not get on");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let killed = victim.kill(seen);
     std::thread::sleep(Duration::from_millis(prng.below(300)));
     let pid = rustix::process::Pid::from_raw(broker.pid() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     over.store(true, Ordering::SeqCst);
-    producer.join().unwrap();
+    let next = producer.join().unwrap();
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    killed
+    (next, killed)
 }
 
-/// Sends messages, by turns to each partition, until all are sent or one is not acked.
-fn produce(addresses: &[String], ids: std::ops::Range<u64>, seen: &Shared) {
+/// Sends messages, by turns to each partition, until all are sent or one is not acked. Returns the first id that was not sent.
+fn produce(addresses: &[String], ids: std::ops::Range<u64>, seen: &Shared) -> u64 {
     let Ok(mut client) = client(addresses) else {
-        return;
+        return ids.start;
     };
     let options = ProducerOptions {
         batch_bytes: 4 << 10,
@@ -215,9 +225,11 @@ fn produce(addresses: &[String], ids: std::ops::Range<u64>, seen: &Shared) {
         }
     });
     let Ok(mut producer) = producer else {
-        return;
+        return ids.start;
     };
+    let mut next = ids.start;
     for id in ids {
+        next = id + 1;
         let target = Target::Partition(((id - first) % partitions) as u32);
         let value = id.to_string();
         if producer
@@ -232,11 +244,20 @@ fn produce(addresses: &[String], ids: std::ops::Range<u64>, seen: &Shared) {
         }
     }
     producer.flush();
+    next
+}
+
+/// Consumes until it is over, however often a consumer comes to its end: a disk that others keep busy may answer too late.
+fn consume(addresses: &[String], seed: u64, seen: &Shared, over: &AtomicBool) {
+    let mut prng = Prng::new(seed);
+    while !over.load(Ordering::SeqCst) {
+        consume_once(addresses, &mut prng, seen, over);
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Takes, acks most, gives some back, refuses few, and answers for a few when their lease has ended.
-fn consume(addresses: &[String], seed: u64, seen: &Shared, over: &AtomicBool) {
-    let mut prng = Prng::new(seed);
+fn consume_once(addresses: &[String], prng: &mut Prng, seen: &Shared, over: &AtomicBool) {
     let Ok(mut client) = client(addresses) else {
         return;
     };
@@ -410,6 +431,7 @@ fn account(broker: &Broker, seen: &Seen, done: &mut Done) {
     }
     let deliveries = seen.delivered.values().map(|numbers| numbers.len() as u64);
     done.deliveries = deliveries.sum();
+    done.messages = stored.len() as u64;
     done.acked = counts.totals.acked;
     done.dead = counts.totals.dead;
     done.failed = seen.failed;
