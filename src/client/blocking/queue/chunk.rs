@@ -261,3 +261,170 @@ fn unreadable(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::batch::{HEADER_BYTES, stamp};
+    use crate::base::checksum::crc32c;
+    use crate::base::queue::Span;
+    use crate::base::record::BatchBuilder;
+    use crate::base::{PartitionNo, TimestampMs};
+
+    /// A batch of so many records from `base` on, each with its offset as its value.
+    fn batch(base: u64, count: u64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        for offset in base..base + count {
+            let value = offset.to_string();
+            builder.push(TimestampMs(5), None, Some(value.as_bytes()), &[]);
+        }
+        let mut bytes = builder.finish().to_vec();
+        stamp(&mut bytes, Offset(base), 0);
+        bytes
+    }
+
+    /// The same, compressed by zstd.
+    fn packed(base: u64, count: u64) -> Vec<u8> {
+        let plain = batch(base, count);
+        let (header, records) = plain.split_at(HEADER_BYTES);
+        let records = zstd::encode_all(records, 3).expect("memory");
+        let mut bytes = [header, &records].concat();
+        let length = (bytes.len() - 12) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[22] = 4;
+        let crc = crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn delivered(from: u64, until: u64, deliveries: u32) -> Delivered {
+        Delivered {
+            partition: PartitionNo(3),
+            span: Span {
+                from: Offset(from),
+                until: Offset(until),
+                deliveries,
+            },
+            first: TimestampMs(77),
+            bytes: 0,
+        }
+    }
+
+    fn chunk(deliveries: &[(Delivered, &[u8])]) -> Chunk {
+        let mut chunk = Chunk::new(1, 9);
+        for (delivered, batches) in deliveries {
+            chunk.push(*delivered, batches);
+        }
+        chunk
+    }
+
+    /// Opens the next portion: values with their deliveries, errors, and how many offsets need no answer.
+    fn open(chunk: &mut Chunk, is_acked: bool) -> (Vec<(u64, u32)>, Vec<String>, u64) {
+        let mut portion = Portion::default();
+        let done = chunk.open(is_acked, &mut portion);
+        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        for record in chunk.records("work", &portion) {
+            match record {
+                Ok(QueueRecord {
+                    record,
+                    first,
+                    receipt,
+                }) => {
+                    let value = std::str::from_utf8(record.value.expect("has one"));
+                    let value = value.expect("digits").parse().expect("digits");
+                    assert_eq!(
+                        (record.offset, receipt.offset),
+                        (Offset(value), Offset(value))
+                    );
+                    assert_eq!((record.partition, first), (3, TimestampMs(77)));
+                    assert_eq!((receipt.lane, receipt.epoch), (1, 9));
+                    values.push((value, receipt.deliveries));
+                }
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        (values, errors, done)
+    }
+
+    fn numbered(values: std::ops::Range<u64>, deliveries: u32) -> Vec<(u64, u32)> {
+        values.map(|value| (value, deliveries)).collect()
+    }
+
+    #[test]
+    fn only_the_records_of_the_span_are_handed_out_compressed_or_not() {
+        for whole in [batch(10, 10), packed(10, 10)] {
+            let mut one = chunk(&[(delivered(12, 15, 2), &whole)]);
+            assert_eq!(open(&mut one, false), (numbered(12..15, 2), vec![], 0));
+            assert!(one.is_used_up());
+        }
+        let both = [batch(0, 3), packed(3, 4)].concat();
+        let mut two = chunk(&[
+            (delivered(0, 7, 1), &both),
+            (delivered(8, 9, 4), &batch(8, 1)),
+        ]);
+        let wanted = [numbered(0..7, 1), numbered(8..9, 4)].concat();
+        assert_eq!(open(&mut two, false), (wanted, vec![], 0));
+    }
+
+    #[test]
+    fn offsets_without_a_record_need_no_answer_nor_does_what_is_acked() {
+        let gaps = [batch(1, 2), packed(6, 2)].concat();
+        let mut some = chunk(&[(delivered(0, 8, 1), &gaps)]);
+        let wanted = [numbered(1..3, 1), numbered(6..8, 1)].concat();
+        assert_eq!(open(&mut some, false), (wanted.clone(), vec![], 4));
+        let mut acked = chunk(&[(delivered(0, 8, 1), &gaps)]);
+        assert_eq!(open(&mut acked, true), (wanted, vec![], 8));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_in_its_place_and_the_next_delivery_follows() {
+        let mut bad = batch(2, 2);
+        *bad.last_mut().expect("not empty") ^= 1;
+        let bytes = [batch(0, 2), bad].concat();
+        let mut some = chunk(&[
+            (delivered(0, 4, 1), &bytes),
+            (delivered(4, 5, 1), &batch(4, 1)),
+        ]);
+        let (values, errors, done) = open(&mut some, false);
+        assert_eq!(values, [numbered(0..2, 1), numbered(4..5, 1)].concat());
+        assert!(
+            errors.len() == 1 && errors[0].contains("topic work partition 3"),
+            "{errors:?}"
+        );
+        assert_eq!(done, 0, "who cannot read them does not know what they are");
+    }
+
+    #[test]
+    fn much_that_unpacks_comes_in_portions() {
+        let value = vec![0; 7 << 20];
+        let large = |base: u64| {
+            let mut builder = BatchBuilder::new();
+            builder.push(TimestampMs(5), None, Some(&value), &[]);
+            let plain = builder.finish().to_vec();
+            let (header, records) = plain.split_at(HEADER_BYTES);
+            let records = zstd::encode_all(records, 1).expect("memory");
+            let mut bytes = [header, &records].concat();
+            let length = (bytes.len() - 12) as i32;
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+            bytes[22] = 4;
+            let crc = crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            stamp(&mut bytes, Offset(base), 0);
+            bytes
+        };
+        let all: Vec<u8> = (0..12).flat_map(large).collect();
+        let mut chunk = chunk(&[(delivered(0, 12, 1), &all)]);
+        let mut counts = Vec::new();
+        while !chunk.is_used_up() {
+            let mut portion = Portion::default();
+            assert_eq!(chunk.open(false, &mut portion), 0);
+            assert!(portion.unpacked.len() < UNPACKED_BYTES + (8 << 20));
+            let found = chunk
+                .records("work", &portion)
+                .map(|one| one.expect("good"));
+            counts.push(found.count());
+        }
+        assert_eq!(counts.iter().sum::<usize>(), 12);
+        assert!(counts.len() >= 2, "{counts:?}");
+    }
+}
