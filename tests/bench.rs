@@ -229,6 +229,13 @@ fn what_is_read_at_the_tail_and_caught_up_on_is_counted() {
     assert!(has(&end_to_end, "end to end p50"), "{end_to_end}");
     let consume = run(&[&CATCH_UP[..], &short].concat(), dir.path());
     assert!(has(&consume, "throughput"), "{consume}");
+    // Batches that are cut between consumers, too.
+    let queue = ["queue", "--consumers", "3", "--prefetch", "7"];
+    let taken = run(
+        &[&queue[..], &["--batch-messages", "10"], &short].concat(),
+        dir.path(),
+    );
+    assert!(has(&taken, "throughput"), "{taken}");
 }
 
 fn has(report: &Value, name: &str) -> bool {

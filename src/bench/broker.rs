@@ -1,11 +1,13 @@
 //! The broker under test: a child process of our own binary in a directory of its own, or one that runs already.
 
+use crate::base::limits::QUEUE_LEASE_MS_MAX;
+use crate::base::queue::QueueSettings;
 use crate::bench::kafka::admin::{Admin, AdminError};
 use crate::bench::load::Wire;
 use crate::bench::outcome::BrokerFacts;
 use crate::bench::settings::Protocol;
 use crate::client::blocking::{Client, ClientOptions};
-use crate::client::{ClientError, Cluster, CoreAddress, NewTopic, TopicInfo, TopicRef};
+use crate::client::{ClientError, Cluster, CoreAddress, NewQueue, NewTopic, TopicInfo, TopicRef};
 use rustix::fs::Advice;
 use rustix::process::{Resource, Rlimit};
 use std::collections::VecDeque;
@@ -212,6 +214,27 @@ impl Broker {
             Doors::Native(_) => Ok(self.client()?.create_topic(topic)?),
             Doors::Kafka(kafka, _) => Ok(Admin::connect(kafka)?.create(topic)?),
         }
+    }
+
+    /// Makes a queue on a topic, of the same name. Its leases outlast any run.
+    pub fn create_queue(&self, topic: &TopicInfo) -> Result<(), BrokerError> {
+        let queue = NewQueue {
+            name: topic.name.clone(),
+            topic: TopicRef::Id(topic.id),
+            dead_letters: None,
+            from_end: false,
+            settings: QueueSettings {
+                lease_ms: QUEUE_LEASE_MS_MAX,
+                ..QueueSettings::default()
+            },
+        };
+        self.client()?.create_queue(&queue)?;
+        Ok(())
+    }
+
+    /// Deletes the queue on a topic.
+    pub fn delete_queue(&self, topic: &TopicInfo) -> Result<(), BrokerError> {
+        Ok(self.client()?.delete_queue(&topic.name)?)
     }
 
     /// Deletes a topic: a search makes one for every try, and its data would fill the disk.

@@ -153,6 +153,9 @@ impl Runner<'_> {
             ));
         }
         let outcome = self.watch(broker, orders)?;
+        if settings.kind == Kind::Queue {
+            broker.delete_queue(&scene.topic)?;
+        }
         for topic in beside.iter().chain([&scene.topic]) {
             broker.delete(topic)?;
         }

@@ -28,6 +28,9 @@ impl<'a> Scene<'a> {
         check(settings, cores.len())?;
         let batches = batches::build(settings, wall_ms())?;
         let topic = broker.create(&new_topic(settings, settings.partitions))?;
+        if settings.kind == Kind::Queue {
+            broker.create_queue(&topic)?;
+        }
         Ok(Self {
             settings,
             topic,
@@ -41,6 +44,7 @@ impl<'a> Scene<'a> {
     pub(super) fn orders(&self) -> Orders {
         let settings = self.settings;
         let has_tail = matches!(settings.kind, Kind::Tail | Kind::EndToEnd);
+        let has_consumers = settings.kind == Kind::Queue;
         let mut jobs = match settings.kind {
             Kind::Idle => self.jobs(settings.connections, Task::Idle),
             Kind::CatchUp => Vec::new(),
@@ -49,6 +53,10 @@ impl<'a> Scene<'a> {
         if has_tail {
             let readers = settings.readers.min(settings.partitions as usize);
             jobs.extend(self.jobs(readers, Task::Tail));
+        }
+        if has_consumers {
+            let prefetch = settings.prefetch;
+            jobs.extend(self.jobs(settings.readers, Task::Take { prefetch }));
         }
         let is_cold_pass = settings.kind == Kind::CatchUp && settings.cold;
         let requests_per_s = match settings.rate {
@@ -77,7 +85,7 @@ impl<'a> Scene<'a> {
                 },
                 duration: settings.duration,
             },
-            stamped: has_tail,
+            stamped: has_tail || has_consumers,
             once: is_cold_pass,
         }
     }
@@ -132,7 +140,12 @@ fn check(settings: &Settings, cores: usize) -> Result<(), BenchError> {
                 .to_owned(),
         ));
     }
-    if matches!(settings.kind, Kind::Tail | Kind::EndToEnd) {
+    if settings.kind == Kind::Queue && settings.protocol == Protocol::Kafka {
+        return Err(BenchError::Settings(
+            "queues speak the native protocol alone; leave out --protocol".to_owned(),
+        ));
+    }
+    if matches!(settings.kind, Kind::Tail | Kind::EndToEnd | Kind::Queue) {
         batches::check_stamp(settings)?;
     }
     Ok(())

@@ -15,6 +15,9 @@ pub enum Kind {
     Tail,
     /// The same, but what is measured is the time from when a message was due to when the consumer holds it.
     EndToEnd,
+    /// Sends messages to a topic with a queue on it, whose consumers take and ack them; those that arrive are what is
+    /// measured.
+    Queue,
     /// Keeps connections open and sends nothing.
     Idle,
 }
@@ -110,6 +113,8 @@ pub struct Settings {
     pub wrong_core: bool,
     /// Connections that consume.
     pub readers: usize,
+    /// Messages that a consumer of a queue has in hand at most.
+    pub prefetch: u32,
     /// Bytes of payload that a catch-up reads, filled in before.
     pub fill_bytes: u64,
     /// Drop the page cache before a catch-up (needs root).
@@ -143,6 +148,7 @@ impl Default for Settings {
             load_cpus: None,
             wrong_core: false,
             readers: 1,
+            prefetch: 100,
             fill_bytes: 2 << 30,
             cold: false,
             cold_reader: false,

@@ -7,7 +7,7 @@ use crate::bench::kafka::admin::said;
 use crate::bench::kafka::driver::{self as kafka, KafkaError};
 use crate::bench::kafka::wire::{FetchedEntry, Topic};
 use crate::client::driver::{self as native, DriveError};
-use crate::client::{FetchRequest, Reply};
+use crate::client::{Delivered, FetchRequest, Polling, QueueAsk, QueueTold, Reply};
 use crate::io::uring::Uring;
 use crate::protocol::kafka::Malformed;
 use std::net::SocketAddr;
@@ -134,6 +134,34 @@ impl Sender {
         Ok(())
     }
 
+    /// Becomes a consumer of a queue.
+    pub(super) async fn join(&mut self, queue: &str) -> Result<(), LinkError> {
+        let ask = QueueAsk::Join {
+            name: queue.to_owned(),
+            at_most_once: false,
+        };
+        match self {
+            Self::Native(sender) => sender
+                .ask(&[], |outbox, ledger| outbox.queue(ledger, &ask))
+                .await
+                .map(drop)?,
+            Self::Kafka(_) => unreachable!("Kafka's protocol has no queues: settings are checked"),
+        }
+        Ok(())
+    }
+
+    /// Polls the queue.
+    pub(super) async fn poll(&mut self, polling: &Polling) -> Result<(), LinkError> {
+        match self {
+            Self::Native(sender) => sender
+                .ask(&[], |outbox, ledger| outbox.poll_queue(ledger, polling))
+                .await
+                .map(drop)?,
+            Self::Kafka(_) => unreachable!("Kafka's protocol has no queues: settings are checked"),
+        }
+        Ok(())
+    }
+
     /// Ends the connection in both directions.
     pub(super) fn stop(&mut self) {
         match self {
@@ -158,6 +186,48 @@ impl Receiver {
                 let (code, words) = received.map_err(|cause| lost(address, cause))?;
                 check(key, code, words)
             }
+        }
+    }
+
+    /// Takes the next reply as that to a join; `key` names the partition that an error is told of.
+    pub(super) async fn joined(&mut self, key: PartitionKey) -> Result<(), LoadError> {
+        match self.queue_reply().await? {
+            Reply::Queue(QueueTold::Joined) => Ok(()),
+            Reply::Refused(refusal) => Err(refused(key, refusal.to_string())),
+            other => Err(unfit(&other, key)),
+        }
+    }
+
+    /// Takes the next reply as that to a poll: `take` gets each delivery with its batches.
+    pub(super) async fn polled(
+        &mut self,
+        key: PartitionKey,
+        mut take: impl FnMut(Delivered, &[u8]) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        match self.queue_reply().await? {
+            Reply::QueuePolled(polled) => {
+                if polled.answered().any(|answered| answered.stale > 0) {
+                    let line = "an ack came after its lease".to_owned();
+                    return Err(refused(key, line));
+                }
+                let mut deliveries = polled.deliveries();
+                deliveries.try_for_each(|(delivered, batches)| take(delivered, batches))
+            }
+            Reply::Refused(refusal) => Err(refused(key, refusal.to_string())),
+            other => Err(unfit(&other, key)),
+        }
+    }
+
+    async fn queue_reply(&mut self) -> Result<Reply<'_>, LoadError> {
+        let address = self.address;
+        match &mut self.half {
+            Half::Native(receiver) => {
+                let received = receiver.next().await;
+                received
+                    .map(|(_, reply)| reply)
+                    .map_err(|cause| lost(address, cause))
+            }
+            Half::Kafka(_) => unreachable!("Kafka's protocol has no queues: settings are checked"),
         }
     }
 

@@ -9,7 +9,7 @@
 //!                                       │
 //!     pace: due times ──> lane: send ──┐ driver ┌── receive ──> Tally        (produce)
 //!                                      └────────┘
-//!                                 catch_up, tail, idle: a task each ──> Tally
+//!                                 catch_up, tail, take, idle: a task each ──> Tally
 //!   events, counts (Shared) ──> whoever watches          Tally of all cores, added up ──> the run's outcome
 //! ```
 //! Invariants:
@@ -27,6 +27,7 @@ mod produce;
 mod read;
 mod shift;
 mod tail;
+mod take;
 mod tally;
 
 pub use ends::LinkError;
@@ -130,6 +131,11 @@ pub enum Task {
     },
     /// To read what producers send, as it comes.
     Tail,
+    /// To take from the queue of the topic's name what producers send, and to ack it.
+    Take {
+        /// How many messages it has in hand at most.
+        prefetch: u32,
+    },
     /// Nothing.
     Idle,
 }
@@ -161,6 +167,8 @@ pub struct Shared {
     producers_left: AtomicUsize,
     acked_batches: AtomicU64,
     delivered_batches: AtomicU64,
+    /// Messages of batches that may have come in parts.
+    parts: AtomicU64,
     events: Sender<Event>,
 }
 
@@ -177,6 +185,7 @@ impl Shared {
             producers_left: AtomicUsize::new(0),
             acked_batches: AtomicU64::new(0),
             delivered_batches: AtomicU64::new(0),
+            parts: AtomicU64::new(0),
             events,
         })
     }

@@ -4,7 +4,7 @@ use super::ends::{Receiver, Sender, connect};
 use super::pace::{pace, stay_awake};
 use super::produce::Lane;
 use super::{Event, Goal, Job, LoadError, Orders, PATIENCE, Shared, Tally, Task, Window};
-use super::{idle, produce, read, tail};
+use super::{idle, produce, read, tail, take};
 use crate::bench::batches::Batch;
 use crate::bench::schedule::Schedule;
 use crate::io::uring::Uring;
@@ -84,7 +84,7 @@ async fn connect_all(io: &Uring, orders: &Orders, shared: &Shared) -> Result<Vec
     for job in mine.step_by(cores) {
         stopped(shared)?;
         let in_flight = match job.task {
-            Task::Tail | Task::Idle => 1,
+            Task::Tail | Task::Take { .. } | Task::Idle => 1,
             _ => orders.in_flight,
         };
         let connected = connect(io, orders.wire, job, in_flight).await;
@@ -175,6 +175,7 @@ impl Shift {
                 Task::Produce => lanes.push(produce::start(shift, link)),
                 Task::CatchUp { .. } | Task::Beside { .. } => read::start(shift, link),
                 Task::Tail => tail::start(shift, link),
+                Task::Take { .. } => take::start(shift, link),
                 Task::Idle => idle::start(shift, link),
             }
         }

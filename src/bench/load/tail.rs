@@ -54,7 +54,7 @@ async fn follow_tail(shift: &Shift, mut link: Link) -> Result<(), LoadError> {
 }
 
 /// Every acked batch has been delivered, and no more will be acked.
-fn is_over(shared: &Shared) -> bool {
+pub(super) fn is_over(shared: &Shared) -> bool {
     shared.producers_left.load(Ordering::Acquire) == 0 && shared.undelivered() == 0
 }
 

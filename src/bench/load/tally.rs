@@ -152,6 +152,12 @@ impl Tally {
         }
     }
 
+    /// Takes in messages that reached the consumer at `at`, of which nobody knows when they were due.
+    pub fn deliver_untimed(&mut self, at: Monotonic, messages: u64, bytes: u64) {
+        self.last = self.last.max(at);
+        self.count(at, messages, bytes);
+    }
+
     /// A request that was due and is given up at `now`: it took at least so long.
     pub fn give_up(&mut self, due: Monotonic, now: Monotonic) {
         if self.window.holds(due) {

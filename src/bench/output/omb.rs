@@ -109,11 +109,17 @@ fn result(row: &Row) -> Value {
 }
 
 fn produces(kind: Kind) -> bool {
-    matches!(kind, Kind::Produce | Kind::Tail | Kind::EndToEnd)
+    matches!(
+        kind,
+        Kind::Produce | Kind::Tail | Kind::EndToEnd | Kind::Queue
+    )
 }
 
 fn consumes(kind: Kind) -> bool {
-    matches!(kind, Kind::CatchUp | Kind::Tail | Kind::EndToEnd)
+    matches!(
+        kind,
+        Kind::CatchUp | Kind::Tail | Kind::EndToEnd | Kind::Queue
+    )
 }
 
 impl Time {

@@ -10,6 +10,7 @@ pub fn kind(kind: Kind) -> &'static str {
         Kind::CatchUp => "consume (catch-up)",
         Kind::Tail => "consume (tail)",
         Kind::EndToEnd => "end-to-end",
+        Kind::Queue => "queue",
         Kind::Idle => "idle",
     }
 }

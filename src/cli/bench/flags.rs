@@ -36,6 +36,8 @@ pub enum What {
     Consume(ConsumeArgs),
     /// From when a message was due to when a consumer holds it
     EndToEnd(LoadArgs),
+    /// Send messages to a topic with a queue on it, whose consumers take and ack them
+    Queue(QueueArgs),
     /// Every workload that Millrace is held against, with its targets
     Suite(SuiteArgs),
 }
@@ -281,6 +283,33 @@ impl LoadArgs {
             wrong_core: self.wrong_core,
             readers: connections,
             ..base
+        }
+    }
+}
+
+/// The flags of `bench queue`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct QueueArgs {
+    /// What the producers do.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// Connections that take from the queue
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub consumers: u32,
+
+    /// Messages that each has in hand at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub prefetch: u32,
+}
+
+impl QueueArgs {
+    /// The workload.
+    pub fn settings(&self, base: Settings) -> Settings {
+        Settings {
+            readers: self.consumers as usize,
+            prefetch: self.prefetch,
+            ..self.load.settings(base, Kind::Queue)
         }
     }
 }

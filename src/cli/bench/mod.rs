@@ -64,7 +64,10 @@ pub fn run(args: &BenchArgs, server: Option<&Endpoint>, output: Output) -> Resul
 
 /// What shall be measured.
 enum Work {
-    One { name: String, settings: Settings },
+    One {
+        name: String,
+        settings: Box<Settings>,
+    },
     Suite(Vec<Entry>),
 }
 
@@ -73,13 +76,13 @@ impl Work {
         let base = args.around.base()?;
         let one = |name: &str, settings| Self::One {
             name: name.to_owned(),
-            settings,
+            settings: Box::new(settings),
         };
         Ok(match (&args.what, &args.workload) {
             (Some(_), Some(_)) | (None, None) => {
                 return Err(Failure::new(
                     Exit::Usage,
-                    "give one of produce, consume, end-to-end, suite, or --workload FILE",
+                    "give one of produce, consume, end-to-end, queue, suite, or --workload FILE",
                 ));
             }
             (None, Some(file)) => Self::file(file, &base, &args.around)?,
@@ -88,6 +91,7 @@ impl Work {
             (Some(What::EndToEnd(load)), _) => {
                 one("end-to-end", load.settings(base, Kind::EndToEnd))
             }
+            (Some(What::Queue(queue)), _) => one("queue", queue.settings(base)),
             (Some(What::Suite(suite)), _) => {
                 Self::suite(&args.around, &suite.only, server.is_none())?
             }
@@ -106,7 +110,7 @@ impl Work {
         }
         Ok(Self::One {
             name: workload.name,
-            settings: workload.settings,
+            settings: Box::new(workload.settings),
         })
     }
 
