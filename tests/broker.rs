@@ -36,6 +36,46 @@ fn odd_lines() -> Vec<u8> {
     bytes
 }
 
+/// Goal: a topic that is told to keep little keeps little, and all again when it is told so.
+#[test]
+fn a_topic_gives_up_what_it_need_not_keep() {
+    let folder = Folder::new();
+    let broker = Broker::start(&folder.path().join("data"), 1);
+    let made = ["topic", "create", "t", "--segment-bytes", "1M"];
+    broker
+        .run(&[&made[..], &["--retention-bytes", "2M"]].concat())
+        .good();
+    let start_of = |broker: &Broker| {
+        let state = broker.run(&["topic", "describe", "t", "-o", "json"]).json();
+        assert_eq!(state["retention_ms"], serde_json::Value::Null);
+        let state = &state["state"][0];
+        (state["log_start"].as_u64(), state["bytes"].as_u64())
+    };
+    let line = [b'x'; 1000];
+    let lines = [&line[..], b"\n"].concat().repeat(6_000);
+    broker.produce("t", &lines, &["--batch-bytes", "64K"]);
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    let kept = loop {
+        let (start, bytes) = start_of(&broker);
+        if start > Some(0) {
+            assert!((Some(2 << 20)..Some(4 << 20)).contains(&bytes), "{bytes:?}");
+            break start;
+        }
+        assert!(std::time::Instant::now() < deadline, "nothing went");
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    let found = broker.consume("t", &["--format", "%o\\n"]);
+    let first = String::from_utf8_lossy(&found);
+    let first = first.lines().next().and_then(|offset| offset.parse().ok());
+    assert_eq!(first, kept);
+    broker
+        .run(&["topic", "alter", "t", "--retention-bytes", "all"])
+        .good();
+    let state = broker.run(&["topic", "describe", "t", "-o", "json"]).json();
+    assert_eq!(state["retention_bytes"], serde_json::Value::Null);
+    broker.stop();
+}
+
 #[test]
 fn lines_come_back_byte_for_byte_and_in_order() {
     let folder = Folder::new();

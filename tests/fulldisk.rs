@@ -12,8 +12,8 @@
 //! ```text
 //! cargo test --profile campaign --test fulldisk -- --ignored --nocapture
 //! ```
-//! Needs root, loop devices and mkfs.ext4; without them it says so and skips. There is no retention yet (a topic grows until it
-//! is deleted), so nothing is said about it here.
+//! Needs root, loop devices and mkfs.ext4; without them it says so and skips. Retention on a full disk is tested in
+//! `src/shard/tests/retention.rs`.
 #![allow(clippy::unwrap_used, reason = "a test may panic; the line says where")]
 
 mod campaign;

@@ -32,4 +32,4 @@ pub use batch_stream::{BatchStream, Damage};
 pub use body::{Body, Part};
 pub use ids::{AckLevel, CoreId, NodeId, Offset, PartitionKey, PartitionNo, TimestampMs, TopicId};
 pub use stages::{Counter, Stage, Stages};
-pub use topic::{TimestampType, TopicChange, TopicSettings};
+pub use topic::{KEEP_ALL, TimestampType, TopicChange, TopicSettings};

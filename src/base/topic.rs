@@ -67,7 +67,14 @@ pub struct TopicSettings {
     pub timestamp_before_ms_max: u64,
     /// How far it may lie after it.
     pub timestamp_after_ms_max: u64,
+    /// Records this much older than the broker's time are given up, in milliseconds; [`KEEP_ALL`]: never for their age.
+    pub retention_ms: u64,
+    /// The oldest records of a partition are given up as long as this many bytes of it stay; [`KEEP_ALL`]: never for size.
+    pub retention_bytes: u64,
 }
+
+/// The retention that gives up nothing.
+pub const KEEP_ALL: u64 = u64::MAX;
 
 impl Default for TopicSettings {
     fn default() -> Self {
@@ -79,11 +86,18 @@ impl Default for TopicSettings {
             timestamp_type: TimestampType::Create,
             timestamp_before_ms_max: TIMESTAMP_SPAN_MS_MAX,
             timestamp_after_ms_max: TIMESTAMP_SPAN_MS_MAX,
+            retention_ms: KEEP_ALL,
+            retention_bytes: KEEP_ALL,
         }
     }
 }
 
 impl TopicSettings {
+    /// Whether records may be given up for their age or for how many they are.
+    pub fn limits_retention(&self) -> bool {
+        self.retention_ms != KEEP_ALL || self.retention_bytes != KEEP_ALL
+    }
+
     /// Whether an append has to know what time it is.
     pub fn needs_time(&self) -> bool {
         self.timestamp_type == TimestampType::Append || self.limits_timestamps()
@@ -112,6 +126,8 @@ pub struct TopicChange {
     pub timestamp_type: Option<TimestampType>,
     pub timestamp_before_ms_max: Option<u64>,
     pub timestamp_after_ms_max: Option<u64>,
+    pub retention_ms: Option<u64>,
+    pub retention_bytes: Option<u64>,
 }
 
 impl TopicChange {
@@ -125,6 +141,8 @@ impl TopicChange {
         timestamp_type: None,
         timestamp_before_ms_max: None,
         timestamp_after_ms_max: None,
+        retention_ms: None,
+        retention_bytes: None,
     };
 
     /// The change that makes all settings what `settings` says.
@@ -138,6 +156,8 @@ impl TopicChange {
             timestamp_type: Some(settings.timestamp_type),
             timestamp_before_ms_max: Some(settings.timestamp_before_ms_max),
             timestamp_after_ms_max: Some(settings.timestamp_after_ms_max),
+            retention_ms: Some(settings.retention_ms),
+            retention_bytes: Some(settings.retention_bytes),
         }
     }
 
@@ -155,6 +175,8 @@ impl TopicChange {
             timestamp_after_ms_max: self
                 .timestamp_after_ms_max
                 .unwrap_or(settings.timestamp_after_ms_max),
+            retention_ms: self.retention_ms.unwrap_or(settings.retention_ms),
+            retention_bytes: self.retention_bytes.unwrap_or(settings.retention_bytes),
         }
     }
 }

@@ -215,7 +215,7 @@ mod tests {
     /// Goal: the bytes stay what they are. Method: a record written down by hand from the drawing.
     #[test]
     fn the_bytes_are_as_drawn() {
-        let mut by_hand = vec![2, 4];
+        let mut by_hand = vec![3, 4];
         by_hand.extend_from_slice(&[0x55; 16]);
         by_hand.extend_from_slice(&(1_u128 << 40).to_le_bytes());
         by_hand.extend_from_slice(&(1_u128 << 41).to_le_bytes());

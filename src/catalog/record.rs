@@ -1,9 +1,9 @@
 //! The catalog's records and their bytes.
 //!
 //! ```text
-//! byte  0        1       2            18           22                60        61
+//! byte  0        1       2            18           22                76        77
 //!       | version| kind 1| topic id   | partitions | settings        | name    | name ...   a topic was made
-//!       | u8 = 2 | u8    | u128       | u32        | 38 bytes        | len u8  |
+//!       | u8 = 3 | u8    | u128       | u32        | 54 bytes        | len u8  |
 //!
 //!       | version| kind 2| topic id   |                                                     a topic was deleted
 //!       | version| kind 3| topic id   | partitions | settings        |                      a topic was changed
@@ -11,12 +11,16 @@
 //! settings, byte  0      1          9          17          21         22              30
 //!                 | ack  | segment  | segment  | batch     | timestamp| timestamp     | timestamp    |
 //!                 | u8   | bytes u64| ms u64   | bytes u32 | type u8  | before ms u64 | after ms u64 |
+//!                 38               46
+//!                 | retention     | retention   |
+//!                 | ms u64        | bytes u64   |
 //! ```
 //! Those of queues (kinds 4 and 5) are drawn in `queue_record`.
 //!
 //! All little-endian. A record is exactly as long as its fields: more is as wrong as less. It is the value of a record
-//! in a record batch, whose checksum covers it; there is no second one here. Records of version 1 are read for ever: of
-//! the settings they have ack, segment bytes and segment ms, and nothing that changes a topic.
+//! in a record batch, whose checksum covers it; there is no second one here. Records of older versions are read for ever:
+//! version 2 has no retention among the settings; version 1 has only ack, segment bytes and segment ms there, and nothing
+//! that changes a topic, and no queues.
 
 use crate::base::{AckLevel, TimestampType, TopicId, TopicSettings};
 use crate::catalog::queue_record::{self, Queue};
@@ -25,7 +29,9 @@ use thiserror::Error;
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The first that has all settings but retention, changes of topics, and queues.
+const VERSION_MORE: u8 = 2;
 const VERSION_FIRST: u8 = 1;
 const KIND_CREATED: u8 = 1;
 const KIND_DELETED: u8 = 2;
@@ -131,8 +137,16 @@ struct MoreSettings {
     timestamp_before_ms_max: U64,
     timestamp_after_ms_max: U64,
 }
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RetentionSettings {
+    ms: U64,
+    bytes: U64,
+}
 const _: () = assert!(size_of::<Prefix>() == 18);
 const _: () = assert!(size_of::<FirstSettings>() + size_of::<MoreSettings>() == 38);
+const _: () = assert!(size_of::<RetentionSettings>() == 16);
 const _: () = assert!(crate::base::limits::TOPIC_NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl Record {
@@ -174,13 +188,13 @@ impl Record {
                 Self::TopicCreated(decode_created(&mut fields, id, version)?)
             }
             (KIND_DELETED, _) => Self::TopicDeleted { id },
-            (KIND_ALTERED, VERSION) => Self::TopicAltered {
+            (KIND_ALTERED, version @ VERSION_MORE..) => Self::TopicAltered {
                 id,
                 partitions: decode_partitions(&mut fields, size_of::<FirstSettings>())?,
-                settings: decode_settings(&mut fields, VERSION, 0)?,
+                settings: decode_settings(&mut fields, version, 0)?,
             },
-            (queue_record::KIND_CREATED, VERSION) => queue_record::decode(&mut fields, id)?,
-            (queue_record::KIND_DELETED, VERSION) => Self::QueueDeleted { id },
+            (queue_record::KIND_CREATED, VERSION_MORE..) => queue_record::decode(&mut fields, id)?,
+            (queue_record::KIND_DELETED, VERSION_MORE..) => Self::QueueDeleted { id },
             (other, _) => return Err(DecodeError::Kind(other)),
         };
         match fields.rest() {
@@ -235,8 +249,13 @@ fn encode_settings(settings: &TopicSettings, out: &mut Vec<u8>) {
         timestamp_before_ms_max: U64::new(settings.timestamp_before_ms_max),
         timestamp_after_ms_max: U64::new(settings.timestamp_after_ms_max),
     };
+    let retention = RetentionSettings {
+        ms: U64::new(settings.retention_ms),
+        bytes: U64::new(settings.retention_bytes),
+    };
     out.extend_from_slice(first.as_bytes());
     out.extend_from_slice(more.as_bytes());
+    out.extend_from_slice(retention.as_bytes());
 }
 
 fn decode_created(fields: &mut Fields<'_>, id: TopicId, version: u8) -> Result<Topic, DecodeError> {
@@ -277,7 +296,7 @@ fn decode_settings(
         segment_ms: first.segment_ms.get(),
         ..TopicSettings::default()
     };
-    if version > VERSION_FIRST {
+    if version >= VERSION_MORE {
         let more: &MoreSettings = fields.next(behind)?;
         let code = more.timestamp_type;
         settings.batch_bytes_max = more.batch_bytes_max.get();
@@ -285,6 +304,11 @@ fn decode_settings(
             TimestampType::from_code(code).ok_or(DecodeError::TimestampType(code))?;
         settings.timestamp_before_ms_max = more.timestamp_before_ms_max.get();
         settings.timestamp_after_ms_max = more.timestamp_after_ms_max.get();
+    }
+    if version > VERSION_MORE {
+        let retention: &RetentionSettings = fields.next(behind)?;
+        settings.retention_ms = retention.ms.get();
+        settings.retention_bytes = retention.bytes.get();
     }
     check_settings(&settings).map_err(DecodeError::Bounds)?;
     Ok(settings)
@@ -300,6 +324,7 @@ pub(super) fn length(bytes: &[u8], needed: usize) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::KEEP_ALL;
 
     fn settings() -> TopicSettings {
         TopicSettings {
@@ -362,6 +387,11 @@ mod tests {
         0, 0, 1, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
     ];
 
+    /// 7 ms, and all bytes.
+    const RETENTION: [u8; 16] = [
+        7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+    ];
+
     fn topic(settings: TopicSettings) -> Topic {
         Topic {
             id: TopicId(u128::from_le_bytes(ID)),
@@ -382,6 +412,8 @@ mod tests {
             timestamp_type: TimestampType::Append,
             timestamp_before_ms_max: 5,
             timestamp_after_ms_max: 6,
+            retention_ms: 7,
+            retention_bytes: KEEP_ALL,
         };
         let topic = topic(settings);
         let altered = Record::TopicAltered {
@@ -393,11 +425,45 @@ mod tests {
         for (record, bytes) in [
             (
                 Record::TopicCreated(topic),
-                by_hand(2, 1, &[&FIRST, &MORE, name]),
+                by_hand(3, 1, &[&FIRST, &MORE, &RETENTION, name]),
             ),
-            (altered, by_hand(2, 3, &[&FIRST, &MORE])),
+            (altered, by_hand(3, 3, &[&FIRST, &MORE, &RETENTION])),
         ] {
             assert_eq!(bytes_of(&record), bytes);
+        }
+    }
+
+    /// Goal: a catalog from before there was retention is read, and keeps everything. Method: its bytes by hand.
+    #[test]
+    fn the_second_version_is_still_read() {
+        let settings = TopicSettings {
+            ack: AckLevel::Written,
+            segment_bytes: 256 << 20,
+            segment_ms: 1_000,
+            batch_bytes_max: 64 << 10,
+            timestamp_type: TimestampType::Append,
+            timestamp_before_ms_max: 5,
+            timestamp_after_ms_max: 6,
+            ..TopicSettings::default()
+        };
+        let topic = topic(settings);
+        let altered = Record::TopicAltered {
+            id: topic.id,
+            partitions: 3,
+            settings,
+        };
+        let name: &[u8] = &[2, b'a', b'b'];
+        for (bytes, record) in [
+            (
+                by_hand(2, 1, &[&FIRST, &MORE, name]),
+                Record::TopicCreated(topic),
+            ),
+            (by_hand(2, 3, &[&FIRST, &MORE]), altered),
+        ] {
+            assert_eq!(Record::decode(&bytes), Ok(record));
+            for cut in 0..bytes.len() {
+                assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+            }
         }
     }
 
@@ -445,12 +511,12 @@ mod tests {
     fn what_nobody_could_have_decided_is_refused() {
         let bytes = bytes_of(&samples()[0]);
         for (index, byte, expected) in [
-            (0, 3, DecodeError::Version(3)),
+            (0, 4, DecodeError::Version(4)),
             (0, 0, DecodeError::Version(0)),
             (1, 6, DecodeError::Kind(6)),
             (22, 7, DecodeError::Level(7)),
             (43, 2, DecodeError::TimestampType(2)),
-            (61, 0xff, DecodeError::Name),
+            (77, 0xff, DecodeError::Name),
         ] {
             let mut bad = bytes.clone();
             bad[index] = byte;
@@ -463,7 +529,7 @@ mod tests {
             (30, 0xff),
             (39, 0),
             (51, 0xff),
-            (61, b'/'),
+            (77, b'/'),
         ] {
             let mut bad = bytes.clone();
             bad[index] = byte;

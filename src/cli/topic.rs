@@ -1,11 +1,11 @@
 //! `millrace topic`: its verbs, and how topics and partitions are printed.
 
 use crate::base::limits::TIMESTAMP_SPAN_MS_MAX;
-use crate::base::{AckLevel, Offset, PartitionKey, PartitionNo, TimestampType};
+use crate::base::{AckLevel, KEEP_ALL, Offset, PartitionKey, PartitionNo, TimestampType};
 use crate::cli::broker;
 use crate::cli::exit::Failure;
 use crate::cli::print::{Output, bytes_text, emit, json, table};
-use crate::cli::values::{Endpoint, parse_bytes};
+use crate::cli::values::{ALL, Endpoint, parse_bytes, parse_retention_bytes, parse_retention_ms};
 use crate::client::blocking::Client;
 use crate::engine::{NewTopic, PartitionInfo, TopicChange, TopicInfo, TopicRef, TopicSettings};
 use serde::Serialize;
@@ -165,6 +165,16 @@ struct SettingArgs {
     /// How far it may lie after it, in milliseconds [default: no limit]
     #[arg(long, value_name = "MS")]
     timestamp_after_ms_max: Option<u64>,
+
+    /// Records this much older than the broker's time are dropped, in milliseconds or such as 12h or 7d; all: none for its
+    /// age [default: all]
+    #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
+    retention_ms: Option<u64>,
+
+    /// The oldest records of a partition are dropped while so many bytes of it stay, such as 10G; all: none for size
+    /// [default: all]
+    #[arg(long, value_name = "BYTES", value_parser = parse_retention_bytes)]
+    retention_bytes: Option<u64>,
 }
 
 impl SettingArgs {
@@ -178,6 +188,8 @@ impl SettingArgs {
             timestamp_type: self.timestamp_type,
             timestamp_before_ms_max: self.timestamp_before_ms_max,
             timestamp_after_ms_max: self.timestamp_after_ms_max,
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
         }
     }
 }
@@ -195,6 +207,11 @@ impl AlterArgs {
 fn parse_batch_bytes(text: &str) -> Result<u32, String> {
     let bytes = parse_bytes(text)?;
     u32::try_from(bytes).map_err(|_| format!("{text} is more than a record batch can have"))
+}
+
+/// A retention for a person: its unit is told by `unit`.
+fn retention_text(limit: Option<u64>, unit: impl Fn(u64) -> String) -> String {
+    limit.map_or_else(|| ALL.to_string(), unit)
 }
 
 fn parse_timestamp_type(text: &str) -> Result<TimestampType, String> {
@@ -243,10 +260,14 @@ struct TopicRow<'a> {
     timestamp_type: &'static str,
     timestamp_before_ms_max: u64,
     timestamp_after_ms_max: u64,
+    /// None: all are kept.
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
 }
 
 impl<'a> TopicRow<'a> {
     fn new(topic: &'a TopicInfo) -> Self {
+        let limit = |retention: u64| (retention != KEEP_ALL).then_some(retention);
         Self {
             name: &topic.name,
             id: topic.id.to_string(),
@@ -258,6 +279,8 @@ impl<'a> TopicRow<'a> {
             timestamp_type: timestamp_type_text(topic.settings.timestamp_type),
             timestamp_before_ms_max: topic.settings.timestamp_before_ms_max,
             timestamp_after_ms_max: topic.settings.timestamp_after_ms_max,
+            retention_ms: limit(topic.settings.retention_ms),
+            retention_bytes: limit(topic.settings.retention_bytes),
         }
     }
 }
@@ -278,6 +301,14 @@ fn print_settings(topic: &TopicInfo) -> String {
         ("timestamp-type", row.timestamp_type.to_string()),
         ("timestamp-before-ms-max", span(row.timestamp_before_ms_max)),
         ("timestamp-after-ms-max", span(row.timestamp_after_ms_max)),
+        (
+            "retention-ms",
+            retention_text(row.retention_ms, |ms| format!("{ms} ms")),
+        ),
+        (
+            "retention-bytes",
+            retention_text(row.retention_bytes, bytes_text),
+        ),
     ];
     let cells = cells.map(|(name, value)| vec![name.to_string(), value]);
     table(&["SETTING", "VALUE"], &[], &cells)

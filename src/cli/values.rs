@@ -1,6 +1,6 @@
 //! Values on the command line: each parses itself, and says what it wanted when it cannot.
 
-use crate::base::{Offset, TimestampMs};
+use crate::base::{KEEP_ALL, Offset, TimestampMs};
 use crate::cli::exit::{Exit, Failure};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -181,6 +181,38 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(wanted)
 }
 
+/// How a retention that drops nothing is written.
+pub const ALL: &str = "all";
+
+/// What of a partition is kept, in bytes.
+pub fn parse_retention_bytes(text: &str) -> Result<u64, String> {
+    match text {
+        ALL => Ok(KEEP_ALL),
+        bytes => parse_bytes(bytes),
+    }
+}
+
+/// How long records are kept, in milliseconds.
+pub fn parse_retention_ms(text: &str) -> Result<u64, String> {
+    if text == ALL {
+        return Ok(KEEP_ALL);
+    }
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let ms = match &text[digits.len()..] {
+        "" | "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok();
+    let span = ms
+        .zip(number)
+        .and_then(|(ms, number)| number.checked_mul(ms));
+    span.ok_or_else(|| format!("{text} is no time: such as 3600000, 90s, 15m, 12h or 7d, or all"))
+}
+
 /// One byte: a character of ASCII, or an escape as in `--format`.
 pub fn parse_byte(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
@@ -339,5 +371,30 @@ mod tests {
         for bad in ["", "ab", "é", "\\q", "\\x1", "\\x1g", "\\tt"] {
             assert!(parse_byte(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_retention_is_a_time_or_all() {
+        let ms = |text: &str| parse_retention_ms(text).ok();
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1500", Some(1_500)),
+            ("90s", Some(90_000)),
+            ("15m", Some(900_000)),
+            ("12h", Some(43_200_000)),
+            ("7d", Some(604_800_000)),
+            ("all", Some(KEEP_ALL)),
+            ("", None),
+            ("d", None),
+            ("-1", None),
+            ("7w", None),
+            ("1.5h", None),
+            ("999999999999999999d", None),
+        ] {
+            assert_eq!(ms(text), expected, "{text}");
+        }
+        assert_eq!(parse_retention_bytes("10G"), Ok(10 << 30));
+        assert_eq!(parse_retention_bytes("all"), Ok(KEEP_ALL));
+        assert!(parse_retention_bytes("-1").is_err());
     }
 }

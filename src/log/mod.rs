@@ -68,7 +68,7 @@ pub mod verify;
 
 pub use chunk::Chunk;
 pub use error::{AppendError, LogError, ReadError};
-pub use partition::{Draw, Frontiers, PartitionLog};
+pub use partition::{Draw, Frontiers, PartitionLog, SegmentInfo};
 pub use read::{Portion, gather};
 pub use recovery::{
     Recovered, RecoveredPartition, RecoveryReport, RetiredJournals, recover, retire_journals,

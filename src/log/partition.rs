@@ -179,6 +179,17 @@ pub enum Draw {
     Reserve,
 }
 
+/// A segment of a partition, from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentInfo {
+    /// The offset after its last record.
+    pub next_offset: Offset,
+    /// Bytes of record batches in it.
+    pub bytes: u64,
+    /// The newest timestamp of its records, if any has one.
+    pub newest: Option<TimestampMs>,
+}
+
 /// The handle to one partition. Clones are the same partition; belongs to its core.
 pub struct PartitionLog<I: Io> {
     pub(crate) core: Rc<Core<I>>,
@@ -336,5 +347,24 @@ impl<I: Io> PartitionLog<I> {
     /// How many segments there are.
     pub fn segments(&self) -> u32 {
         self.partition.segments.borrow().len() as u32
+    }
+
+    /// Shows each segment to `look`, oldest first; the last one is the active one.
+    pub fn each_segment(&self, mut look: impl FnMut(SegmentInfo)) {
+        for segment in &*self.partition.segments.borrow() {
+            let end = segment.end.get();
+            look(SegmentInfo {
+                next_offset: end.next_offset,
+                bytes: end.pos,
+                newest: (end.max_timestamp >= 0).then_some(TimestampMs(end.max_timestamp)),
+            });
+        }
+    }
+
+    /// Seals the active segment if there is anything in it, so that it can be trimmed away as a whole.
+    pub fn seal(&self) {
+        if !self.core.stopping.get() && !self.partition.deleting.get() {
+            roll::roll_now(&self.core, &self.partition);
+        }
     }
 }

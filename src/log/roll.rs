@@ -27,6 +27,14 @@ pub(crate) fn roll_if_due<I: Io>(core: &Rc<Core<I>>, partition: &Rc<Partition<I>
     }
 }
 
+/// Seals the active segment if there is anything in it.
+pub(crate) fn roll_now<I: Io>(core: &Rc<Core<I>>, partition: &Rc<Partition<I>>) {
+    let segment = partition.active();
+    if segment.end.get().pos > 0 {
+        roll(core, partition, &segment);
+    }
+}
+
 fn roll<I: Io>(core: &Rc<Core<I>>, partition: &Rc<Partition<I>>, segment: &Rc<Segment<I>>) {
     segment.sealed.set(true);
     segment.tail.borrow_mut().finish(&core.io);

@@ -1,7 +1,7 @@
-//! partition: what one partition decides: which batches it takes, who may read what, and when a produce is answered.
+//! partition: what one partition decides: which batches it takes, who may read what, when a produce is answered, what goes.
 //!
 //! Does: the checks of a produce ([`CheckedBatches`]), who may have his batch appended ([`Producers`]), the high watermark
-//! ([`Visibility`]), the verdict on a fetch ([`fetch_verdict`]).
+//! ([`Visibility`]), the verdict on a fetch ([`fetch_verdict`]), what has been kept long enough ([`retained`]).
 //! May import: base, queue.
 //! Must not know: io, log, engine. Synchronous and pure: frontiers in, verdicts out.
 //!
@@ -21,10 +21,12 @@ mod fetch;
 mod frontiers;
 mod produce;
 mod producers;
+mod retention;
 mod visibility;
 
 pub use fetch::{FetchVerdict, fetch_verdict};
 pub use frontiers::Frontiers;
 pub use produce::{CheckedBatches, ProduceRefusal};
 pub use producers::{Memory, Numbered, Place, Producers, Verdict};
+pub use retention::{Held, Retained, retained};
 pub use visibility::Visibility;

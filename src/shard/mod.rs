@@ -47,6 +47,7 @@ mod produce;
 mod producer_ids;
 mod queues;
 mod replay;
+mod retention;
 mod start;
 mod stats;
 mod stop;

@@ -24,7 +24,7 @@ use crate::shard::message::{FIRST_CORE, Letter, Life, Message};
 use crate::shard::post::Post;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::queues::{self, Queues};
-use crate::shard::{forwarded, numbered, replay, topics};
+use crate::shard::{forwarded, numbered, replay, retention, topics};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -182,6 +182,7 @@ async fn start_here<I: Io>(
     core.begins_to_serve.notify();
     io.spawn(groups::keep_time(Rc::clone(&core)));
     io.spawn(numbered::forget(Rc::clone(&core)));
+    io.spawn(retention::keep(Rc::clone(&core)));
     Ok((Shard { core }, report))
 }
 

@@ -89,7 +89,11 @@ topic = ConfigResource(ResourceType.TOPIC, TOPIC)
 settings = admin.describe_configs([topic])[topic].result()
 assert settings["message.timestamp.type"].value == "LogAppendTime"
 assert not settings["message.timestamp.type"].is_default and settings["segment.ms"].is_default
-for name, value in [("no.such.thing", "1"), ("retention.ms", "1000")]:
+alter("retention.ms", "86400000")
+alter("retention.bytes", "-1")
+settings = admin.describe_configs([topic])[topic].result()
+assert settings["retention.ms"].value == "86400000" and settings["retention.bytes"].value == "-1"
+for name, value in [("no.such.thing", "1"), ("cleanup.policy", "compact")]:
     try:
         alter(name, value)
         assert False, f"{name} was taken"

@@ -175,7 +175,8 @@ fn settings_are_changed_shown_by_every_core_and_survive_a_kill() {
         for (name, value, wanted) in [
             ("segment.ms", "1", error::INVALID_CONFIG),
             ("segment.ms", "soon", error::INVALID_CONFIG),
-            ("retention.ms", "1000", error::INVALID_CONFIG),
+            ("retention.ms", "-2", error::INVALID_CONFIG),
+            ("cleanup.policy", "compact", error::INVALID_CONFIG),
             ("no.such.thing", "1", error::INVALID_CONFIG),
         ] {
             let (code, line) = set(&mut peers[0], version, name, value, false);

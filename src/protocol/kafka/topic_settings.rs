@@ -1,7 +1,7 @@
 //! What a topic is set to, under the names that Kafka has for it: a row for each setting, walked by CreateTopics,
 //! AlterConfigs, IncrementalAlterConfigs and DescribeConfigs. A name that has no row is refused by it.
 
-use crate::base::{TimestampType, TopicChange, TopicSettings};
+use crate::base::{KEEP_ALL, TimestampType, TopicChange, TopicSettings};
 use crate::protocol::kafka::error;
 
 /// A code and a line for a person.
@@ -47,13 +47,17 @@ enum Access {
 
 const BYTES: &str = "a number of bytes";
 const MS: &str = "a number of milliseconds";
+const BYTES_OR_ALL: &str = "a number of bytes, or -1";
+const MS_OR_ALL: &str = "a number of milliseconds, or -1";
+/// How Kafka writes that nothing is dropped.
+const ALL: &str = "-1";
 
 /// Every setting that means something here, by name.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "cleanup.policy", broker_name: "log.cleanup.policy", kind: Kind::List,
-        help: "what becomes of old records: none is dropped by itself yet",
+        help: "what becomes of old records: they are dropped as retention.ms and retention.bytes say",
         access: Access::Fixed("delete"),
     },
     Setting {
@@ -113,13 +117,21 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "retention.bytes", broker_name: "log.retention.bytes", kind: Kind::Long,
-        help: "how many bytes a partition keeps: all, for none is dropped by itself yet",
-        access: Access::Fixed("-1"),
+        help: "the oldest records of a partition are dropped while so many bytes of it stay; -1: never",
+        access: Access::Open {
+            values: BYTES_OR_ALL,
+            read: |settings| kept(settings.retention_bytes),
+            set: |change, value| put(&mut change.retention_bytes, keep(value)),
+        },
     },
     Setting {
         name: "retention.ms", broker_name: "log.retention.ms", kind: Kind::Long,
-        help: "how long records are kept: for ever, for none is dropped by itself yet",
-        access: Access::Fixed("-1"),
+        help: "records this much older than the broker's time are dropped; -1: never",
+        access: Access::Open {
+            values: MS_OR_ALL,
+            read: |settings| kept(settings.retention_ms),
+            set: |change, value| put(&mut change.retention_ms, keep(value)),
+        },
     },
     Setting {
         name: "segment.bytes", broker_name: "log.segment.bytes", kind: Kind::Long,
@@ -140,6 +152,22 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
 ];
+
+/// A retention, as Kafka writes it.
+fn kept(retention: u64) -> String {
+    match i64::try_from(retention) {
+        Ok(limit) => limit.to_string(),
+        Err(_) => ALL.to_owned(),
+    }
+}
+
+/// The retention that Kafka writes so.
+fn keep(value: &str) -> Option<u64> {
+    match value {
+        ALL => Some(KEEP_ALL),
+        limit => u64::try_from(limit.parse::<i64>().ok()?).ok(),
+    }
+}
 
 fn put<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     let is_value = value.is_some();
@@ -200,6 +228,8 @@ mod tests {
             segment_bytes: 8,
             segment_ms: 9,
             ack: crate::base::AckLevel::Synced,
+            retention_ms: 10,
+            retention_bytes: KEEP_ALL,
         };
         let mut change = TopicChange::default();
         for setting in SETTINGS {
@@ -222,8 +252,9 @@ mod tests {
         for (name, value) in [
             ("flush.messages", "1"),
             ("cleanup.policy", "compact"),
-            ("retention.ms", "1000"),
-            ("retention.bytes", "0"),
+            ("retention.ms", "-2"),
+            ("retention.ms", "9223372036854775808"),
+            ("retention.bytes", "1G"),
             ("compression.type", "gzip"),
             ("min.insync.replicas", "2"),
             ("segment.ms", "-1"),

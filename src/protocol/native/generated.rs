@@ -5271,6 +5271,8 @@ impl<'a> TopicSettings<'a> {
   pub const VT_TIMESTAMP_TYPE: ::flatbuffers::VOffsetT = 12;
   pub const VT_TIMESTAMP_BEFORE_MS_MAX: ::flatbuffers::VOffsetT = 14;
   pub const VT_TIMESTAMP_AFTER_MS_MAX: ::flatbuffers::VOffsetT = 16;
+  pub const VT_RETENTION_MS: ::flatbuffers::VOffsetT = 18;
+  pub const VT_RETENTION_BYTES: ::flatbuffers::VOffsetT = 20;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -5282,6 +5284,8 @@ impl<'a> TopicSettings<'a> {
     args: &'args TopicSettingsArgs
   ) -> ::flatbuffers::WIPOffset<TopicSettings<'bldr>> {
     let mut builder = TopicSettingsBuilder::new(_fbb);
+    if let Some(x) = args.retention_bytes { builder.add_retention_bytes(x); }
+    if let Some(x) = args.retention_ms { builder.add_retention_ms(x); }
     if let Some(x) = args.timestamp_after_ms_max { builder.add_timestamp_after_ms_max(x); }
     if let Some(x) = args.timestamp_before_ms_max { builder.add_timestamp_before_ms_max(x); }
     builder.add_segment_ms(args.segment_ms);
@@ -5342,6 +5346,20 @@ impl<'a> TopicSettings<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(TopicSettings::VT_TIMESTAMP_AFTER_MS_MAX, None)}
   }
+  #[inline]
+  pub fn retention_ms(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicSettings::VT_RETENTION_MS, None)}
+  }
+  #[inline]
+  pub fn retention_bytes(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicSettings::VT_RETENTION_BYTES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for TopicSettings<'_> {
@@ -5357,6 +5375,8 @@ impl ::flatbuffers::Verifiable for TopicSettings<'_> {
      .visit_field::<TimestampType>("timestamp_type", Self::VT_TIMESTAMP_TYPE, false)?
      .visit_field::<u64>("timestamp_before_ms_max", Self::VT_TIMESTAMP_BEFORE_MS_MAX, false)?
      .visit_field::<u64>("timestamp_after_ms_max", Self::VT_TIMESTAMP_AFTER_MS_MAX, false)?
+     .visit_field::<u64>("retention_ms", Self::VT_RETENTION_MS, false)?
+     .visit_field::<u64>("retention_bytes", Self::VT_RETENTION_BYTES, false)?
      .finish();
     Ok(())
   }
@@ -5369,6 +5389,8 @@ pub struct TopicSettingsArgs {
     pub timestamp_type: Option<TimestampType>,
     pub timestamp_before_ms_max: Option<u64>,
     pub timestamp_after_ms_max: Option<u64>,
+    pub retention_ms: Option<u64>,
+    pub retention_bytes: Option<u64>,
 }
 impl<'a> Default for TopicSettingsArgs {
   #[inline]
@@ -5381,6 +5403,8 @@ impl<'a> Default for TopicSettingsArgs {
       timestamp_type: None,
       timestamp_before_ms_max: None,
       timestamp_after_ms_max: None,
+      retention_ms: None,
+      retention_bytes: None,
     }
   }
 }
@@ -5419,6 +5443,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicSettingsBuilder<'a, 'b, 
     self.fbb_.push_slot_always::<u64>(TopicSettings::VT_TIMESTAMP_AFTER_MS_MAX, timestamp_after_ms_max);
   }
   #[inline]
+  pub fn add_retention_ms(&mut self, retention_ms: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicSettings::VT_RETENTION_MS, retention_ms);
+  }
+  #[inline]
+  pub fn add_retention_bytes(&mut self, retention_bytes: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicSettings::VT_RETENTION_BYTES, retention_bytes);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicSettingsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TopicSettingsBuilder {
@@ -5443,6 +5475,8 @@ impl ::core::fmt::Debug for TopicSettings<'_> {
       ds.field("timestamp_type", &self.timestamp_type());
       ds.field("timestamp_before_ms_max", &self.timestamp_before_ms_max());
       ds.field("timestamp_after_ms_max", &self.timestamp_after_ms_max());
+      ds.field("retention_ms", &self.retention_ms());
+      ds.field("retention_bytes", &self.retention_bytes());
       ds.finish()
   }
 }
@@ -7485,6 +7519,8 @@ impl<'a> TopicChange<'a> {
   pub const VT_TIMESTAMP_TYPE: ::flatbuffers::VOffsetT = 14;
   pub const VT_TIMESTAMP_BEFORE_MS_MAX: ::flatbuffers::VOffsetT = 16;
   pub const VT_TIMESTAMP_AFTER_MS_MAX: ::flatbuffers::VOffsetT = 18;
+  pub const VT_RETENTION_MS: ::flatbuffers::VOffsetT = 20;
+  pub const VT_RETENTION_BYTES: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7496,6 +7532,8 @@ impl<'a> TopicChange<'a> {
     args: &'args TopicChangeArgs
   ) -> ::flatbuffers::WIPOffset<TopicChange<'bldr>> {
     let mut builder = TopicChangeBuilder::new(_fbb);
+    if let Some(x) = args.retention_bytes { builder.add_retention_bytes(x); }
+    if let Some(x) = args.retention_ms { builder.add_retention_ms(x); }
     if let Some(x) = args.timestamp_after_ms_max { builder.add_timestamp_after_ms_max(x); }
     if let Some(x) = args.timestamp_before_ms_max { builder.add_timestamp_before_ms_max(x); }
     if let Some(x) = args.segment_ms { builder.add_segment_ms(x); }
@@ -7564,6 +7602,20 @@ impl<'a> TopicChange<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(TopicChange::VT_TIMESTAMP_AFTER_MS_MAX, None)}
   }
+  #[inline]
+  pub fn retention_ms(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_RETENTION_MS, None)}
+  }
+  #[inline]
+  pub fn retention_bytes(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TopicChange::VT_RETENTION_BYTES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for TopicChange<'_> {
@@ -7580,6 +7632,8 @@ impl ::flatbuffers::Verifiable for TopicChange<'_> {
      .visit_field::<TimestampType>("timestamp_type", Self::VT_TIMESTAMP_TYPE, false)?
      .visit_field::<u64>("timestamp_before_ms_max", Self::VT_TIMESTAMP_BEFORE_MS_MAX, false)?
      .visit_field::<u64>("timestamp_after_ms_max", Self::VT_TIMESTAMP_AFTER_MS_MAX, false)?
+     .visit_field::<u64>("retention_ms", Self::VT_RETENTION_MS, false)?
+     .visit_field::<u64>("retention_bytes", Self::VT_RETENTION_BYTES, false)?
      .finish();
     Ok(())
   }
@@ -7593,6 +7647,8 @@ pub struct TopicChangeArgs {
     pub timestamp_type: Option<TimestampType>,
     pub timestamp_before_ms_max: Option<u64>,
     pub timestamp_after_ms_max: Option<u64>,
+    pub retention_ms: Option<u64>,
+    pub retention_bytes: Option<u64>,
 }
 impl<'a> Default for TopicChangeArgs {
   #[inline]
@@ -7606,6 +7662,8 @@ impl<'a> Default for TopicChangeArgs {
       timestamp_type: None,
       timestamp_before_ms_max: None,
       timestamp_after_ms_max: None,
+      retention_ms: None,
+      retention_bytes: None,
     }
   }
 }
@@ -7648,6 +7706,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TopicChangeBuilder<'a, 'b, A>
     self.fbb_.push_slot_always::<u64>(TopicChange::VT_TIMESTAMP_AFTER_MS_MAX, timestamp_after_ms_max);
   }
   #[inline]
+  pub fn add_retention_ms(&mut self, retention_ms: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_RETENTION_MS, retention_ms);
+  }
+  #[inline]
+  pub fn add_retention_bytes(&mut self, retention_bytes: u64) {
+    self.fbb_.push_slot_always::<u64>(TopicChange::VT_RETENTION_BYTES, retention_bytes);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TopicChangeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TopicChangeBuilder {
@@ -7673,6 +7739,8 @@ impl ::core::fmt::Debug for TopicChange<'_> {
       ds.field("timestamp_type", &self.timestamp_type());
       ds.field("timestamp_before_ms_max", &self.timestamp_before_ms_max());
       ds.field("timestamp_after_ms_max", &self.timestamp_after_ms_max());
+      ds.field("retention_ms", &self.retention_ms());
+      ds.field("retention_bytes", &self.retention_bytes());
       ds.finish()
   }
 }

@@ -288,6 +288,10 @@ pub(super) fn more_settings(settings: &wire::TopicSettings<'_>) -> Option<TopicS
         timestamp_after_ms_max: settings
             .timestamp_after_ms_max()
             .unwrap_or(unasked.timestamp_after_ms_max),
+        retention_ms: settings.retention_ms().unwrap_or(unasked.retention_ms),
+        retention_bytes: settings
+            .retention_bytes()
+            .unwrap_or(unasked.retention_bytes),
         ..unasked
     })
 }
@@ -308,6 +312,8 @@ fn alter_topic(alter: &wire::AlterTopic<'_>) -> Result<Request<'static>, Request
             timestamp_type: timestamp_type.transpose()?,
             timestamp_before_ms_max: change.timestamp_before_ms_max(),
             timestamp_after_ms_max: change.timestamp_after_ms_max(),
+            retention_ms: change.retention_ms(),
+            retention_bytes: change.retention_bytes(),
         },
         is_trial: false,
     }))

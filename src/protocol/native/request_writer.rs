@@ -123,6 +123,8 @@ impl RequestWriter {
             timestamp_type: change.timestamp_type.map(code),
             timestamp_before_ms_max: change.timestamp_before_ms_max,
             timestamp_after_ms_max: change.timestamp_after_ms_max,
+            retention_ms: change.retention_ms,
+            retention_bytes: change.retention_bytes,
         };
         let change = Some(wire::TopicChange::create(b, &args));
         let topic = Some(topic_ref(b, topic));
@@ -347,6 +349,8 @@ pub(super) fn settings(
             settings.timestamp_after_ms_max,
             unasked.timestamp_after_ms_max,
         ),
+        retention_ms: unless(settings.retention_ms, unasked.retention_ms),
+        retention_bytes: unless(settings.retention_bytes, unasked.retention_bytes),
     };
     wire::TopicSettings::create(b, &args)
 }

@@ -9,6 +9,7 @@ mod groups;
 mod numbered;
 mod queues;
 mod restart;
+mod retention;
 mod stages;
 mod topics;
 mod trim;
@@ -47,6 +48,9 @@ struct Meeting {
     changed: Signal,
 }
 
+/// What the tests' brokers leave free of the disk.
+const DISK_RESERVE_BYTES: u64 = 1 << 20;
+
 fn shares(sim: &Sim, cores: u16) -> (LogOptions, Vec<Share>) {
     let recovered = sim
         .run(|io| async move { recover(&io, Path::new(DATA)).await.expect("recovers") })
@@ -55,7 +59,7 @@ fn shares(sim: &Sim, cores: u16) -> (LogOptions, Vec<Share>) {
     let mut log = LogOptions::new(DATA.into(), NodeId(7), recovered.epoch);
     log.journal_file_bytes = 256 << 10;
     log.hot_bytes_max = 128 << 10;
-    log.disk_reserve_bytes = 0;
+    log.disk_reserve_bytes = DISK_RESERVE_BYTES;
     (log, share(recovered, cores))
 }
 

@@ -86,8 +86,8 @@ fn every_kind_of_request_has_its_own_place_and_name() {
         .collect();
     places.sort_unstable();
     places.dedup();
-    // Two requests each for metadata and for groups are of one kind.
-    let kinds = requests().len() - 2;
+    // Two requests each for metadata, for changes of a topic and for groups are of one kind.
+    let kinds = requests().len() - 3;
     assert_eq!((places.len(), KIND_PLACES), (kinds, kinds));
     let pairs: Vec<_> = kind_places().collect();
     for (_, bytes) in requests() {

@@ -16,8 +16,8 @@ use crate::base::limits::{
 };
 use crate::base::prng::Prng;
 use crate::base::{
-    AckLevel, Body, CoreId, Counter, NodeId, Offset, PartitionKey, PartitionNo, Stage, TimestampMs,
-    TimestampType, TopicId,
+    AckLevel, Body, CoreId, Counter, KEEP_ALL, NodeId, Offset, PartitionKey, PartitionNo, Stage,
+    TimestampMs, TimestampType, TopicId,
 };
 use crate::engine::{EngineError, FetchRequest, FetchedPartition, Produced};
 use std::time::Duration;
@@ -36,6 +36,14 @@ fn change() -> TopicChange {
         batch_bytes_max: Some(1 << 20),
         timestamp_type: Some(TimestampType::Create),
         timestamp_after_ms_max: Some(0),
+        ..TopicChange::default()
+    }
+}
+
+fn retention() -> TopicChange {
+    TopicChange {
+        retention_ms: Some(3_600_000),
+        retention_bytes: Some(KEEP_ALL),
         ..TopicChange::default()
     }
 }
@@ -179,6 +187,10 @@ fn topic_requests() -> Vec<(&'static str, Vec<u8>)> {
             frame(|o| w.alter_topic(11, &name, &change(), o).expect(fits)),
         ),
         (
+            "alter_retention",
+            frame(|o| w.alter_topic(12, &name, &retention(), o).expect(fits)),
+        ),
+        (
             "trim",
             frame(|o| w.trim(12, key(3), Some(Offset(77)), o).expect(fits)),
         ),
@@ -277,6 +289,10 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
             frame(|o| w.topic_altered(12, &Ok(altered()), o)),
         ),
         (
+            "topic_retaining",
+            frame(|o| w.topic_altered(13, &Ok(retaining()), o)),
+        ),
+        (
             "partition_trimmed",
             frame(|o| w.partition_trimmed(13, &Ok(Offset(70)), o)),
         ),
@@ -306,7 +322,20 @@ fn topic_replies() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A topic of which no setting is as it is unasked.
+/// A topic that does not keep its records for ever.
+fn retaining() -> TopicInfo {
+    let settings = TopicSettings {
+        retention_ms: 86_400_000,
+        retention_bytes: 1 << 40,
+        ..settings()
+    };
+    TopicInfo {
+        settings,
+        ..info("logs", 3)
+    }
+}
+
+/// A topic of which no setting of old is as it is unasked.
 fn altered() -> TopicInfo {
     let settings = TopicSettings {
         batch_bytes_max: 1 << 19,
@@ -385,6 +414,10 @@ fn the_broker_reads_what_the_client_wrote() {
         panic!()
     };
     assert_eq!((&alter.topic, alter.change), (&logs, change()));
+    let Request::AlterTopic(alter) = named("alter_retention") else {
+        panic!()
+    };
+    assert_eq!((&alter.topic, alter.change), (&logs, retention()));
     assert!(!alter.is_trial);
     let Request::Trim { of, before } = named("trim") else {
         panic!()
@@ -455,6 +488,15 @@ fn the_client_reads_what_the_broker_wrote() {
     assert_eq!(refusal.code, ErrorCode::UnknownTopic);
     assert!(refusal.message.contains("nope") && page.topics.len() == 2);
     assert!(matches!(named("topic_created"), Reply::TopicCreated(t) if t == info("logs", 2)));
+    for (name, expected) in [
+        ("topic_altered", altered()),
+        ("topic_retaining", retaining()),
+    ] {
+        assert!(
+            matches!(named(name), Reply::TopicAltered(t) if t == expected),
+            "{name}"
+        );
+    }
     assert!(matches!(named("topic_deleted"), Reply::TopicDeleted));
     assert!(
         matches!(named("topic_not_deleted"), Reply::Refused(r) if r.code == ErrorCode::UnknownTopic)
